@@ -1,0 +1,76 @@
+import Foundation
+
+/// Philox4x32-10, a counter-based generator: word `i` of stream `s` under key `k` is a pure function of (k, s, i), so
+/// initial weights, shuffles and noise do not depend on who asks first.
+///
+/// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+public struct Philox: Sendable {
+  private let key: SIMD2<UInt32>
+  private let stream: UInt64
+  private var counter: UInt64 = 0
+  private var block = SIMD4<UInt32>()
+  private var next = 4
+
+  /// - Parameters:
+  ///   - seed: the key; the user's `--seed`.
+  ///   - stream: which independent sequence of that seed (an epoch, a parameter).
+  public init(seed: UInt64, stream: UInt64 = 0) {
+    key = SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
+    self.stream = stream
+  }
+
+  /// One block of the function: four words from a 128-bit counter and a 64-bit key.
+  public static func block(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
+    var c = counter
+    var k = key
+    for _ in 0..<10 {
+      let a = UInt64(c[0]) * 0xD251_1F53
+      let b = UInt64(c[2]) * 0xCD9E_8D57
+      c = SIMD4(
+        UInt32(truncatingIfNeeded: b >> 32) ^ c[1] ^ k[0], UInt32(truncatingIfNeeded: b),
+        UInt32(truncatingIfNeeded: a >> 32) ^ c[3] ^ k[1], UInt32(truncatingIfNeeded: a))
+      k = k &+ SIMD2(0x9E37_79B9, 0xBB67_AE85)
+    }
+    return c
+  }
+
+  public mutating func nextWord() -> UInt32 {
+    if next == 4 {
+      block = Self.block(
+        counter: SIMD4(
+          UInt32(truncatingIfNeeded: counter), UInt32(truncatingIfNeeded: counter >> 32),
+          UInt32(truncatingIfNeeded: stream), UInt32(truncatingIfNeeded: stream >> 32)), key: key)
+      counter += 1
+      next = 0
+    }
+    defer { next += 1 }
+    return block[next]
+  }
+
+  /// Uniform in [0, 1) with 24 random bits, so that every value is exact in single precision.
+  public mutating func nextUniform() -> Double { Double(nextWord() >> 8) * 0x1p-24 }
+
+  /// Standard normal by the Box–Muller transform (one of its pair).
+  public mutating func nextNormal() -> Double {
+    let radius = (-2 * log(1 - nextUniform())).squareRoot()
+    return radius * cos(2 * Double.pi * nextUniform())
+  }
+
+  /// Uniform in 0..<bound without modulo bias (Lemire 2019). A bound of 0 or less gives 0.
+  public mutating func nextIndex(below bound: Int) -> Int {
+    guard bound > 1, let bound = UInt32(exactly: bound) else { return 0 }
+    var product = UInt64(nextWord()) * UInt64(bound)
+    if UInt32(truncatingIfNeeded: product) < bound {
+      let threshold = (0 &- bound) % bound
+      while UInt32(truncatingIfNeeded: product) < threshold { product = UInt64(nextWord()) * UInt64(bound) }
+    }
+    return Int(product >> 32)
+  }
+
+  /// A random order of 0..<count (Fisher–Yates).
+  public mutating func permutation(_ count: Int) -> [Int32] {
+    var order = (0..<Int32(count)).map { $0 }
+    for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, nextIndex(below: last + 1)) }
+    return order
+  }
+}
