@@ -1,0 +1,144 @@
+import KeelCore
+
+/// A straight-line program of elementwise functions: what fusion makes of several nodes, and what kernels take in
+/// their slots. Each instruction has the shape of the result.
+public struct Expression: Hashable, Sendable {
+  public enum Operand: Hashable, Sendable {
+    case input(Int)
+    case constant(Double)
+    case instruction(Int)
+  }
+
+  public struct Instruction: Hashable, Sendable {
+    public var function: ElementwiseName
+    public var operands: [Operand]
+
+    public init(_ function: ElementwiseName, _ operands: [Operand]) {
+      self.function = function
+      self.operands = operands
+    }
+  }
+
+  public var inputCount: Int
+  /// Never empty; the last one is the result.
+  public var instructions: [Instruction]
+
+  public init(inputCount: Int, instructions: [Instruction]) {
+    self.inputCount = inputCount
+    self.instructions = instructions
+  }
+
+  /// The expression that applies one function to inputs 0, 1, …
+  public init(_ function: ElementwiseName) {
+    let arity = function.row.arity
+    self.init(inputCount: arity, instructions: [Instruction(function, (0..<arity).map { .input($0) })])
+  }
+
+  /// Adds the nodes of the expression to a graph.
+  public func trace(_ inputs: [Tensor]) -> Tensor {
+    guard let builder = inputs.first?.builder else { preconditionFailure("an expression has an input") }
+    var results: [Tensor] = []
+    for instruction in instructions {
+      let operands = instruction.operands.map { operand -> Tensor in
+        switch operand {
+        case .input(let index): inputs[index]
+        case .constant(let value): builder.constant(value, .scalar, inputs[0].dtype)
+        case .instruction(let index): results[index]
+        }
+      }
+      results.append(builder.append(.elementwise(Elementwise(instruction.function)), operands)[0])
+    }
+    return results[results.count - 1]
+  }
+
+  /// The expression with `inner` in the place of input `index`. The inputs of the result are this expression's without
+  /// `index`, then those of `inner`; `merge` renames them afterwards.
+  func substituting(_ inner: Expression, for index: Int) -> Expression {
+    var result = Expression(inputCount: inputCount - 1 + inner.inputCount, instructions: inner.instructions.map {
+      Instruction($0.function, $0.operands.map { operand in
+        if case .input(let input) = operand { return .input(inputCount - 1 + input) }
+        return operand
+      })
+    })
+    let offset = inner.instructions.count
+    for instruction in instructions {
+      result.instructions.append(
+        Instruction(
+          instruction.function,
+          instruction.operands.map { operand in
+            switch operand {
+            case .input(index): .instruction(offset - 1)
+            case .input(let input): .input(input > index ? input - 1 : input)
+            case .constant: operand
+            case .instruction(let position): .instruction(position + offset)
+            }
+          }))
+    }
+    return result
+  }
+
+  /// Input `i` becomes input `names[i]`.
+  func renamingInputs(_ names: [Int], count: Int) -> Expression {
+    Expression(
+      inputCount: count,
+      instructions: instructions.map {
+        Instruction(
+          $0.function,
+          $0.operands.map { operand in
+            if case .input(let input) = operand { return .input(names[input]) }
+            return operand
+          })
+      })
+  }
+
+  /// Input `index` becomes a number; the inputs behind it move up.
+  func binding(_ index: Int, to value: Double) -> Expression {
+    Expression(
+      inputCount: inputCount - 1,
+      instructions: instructions.map {
+        Instruction(
+          $0.function,
+          $0.operands.map { operand in
+            guard case .input(let input) = operand else { return operand }
+            return input == index ? .constant(value) : .input(input > index ? input - 1 : input)
+          })
+      })
+  }
+}
+
+extension Expression: CustomStringConvertible {
+  /// Nested calls, the operands as `$0`, `$1`: `relu(add($0, $1))`.
+  public var description: String {
+    func text(_ operand: Operand) -> String {
+      switch operand {
+      case .input(let index): return "$\(index)"
+      case .constant(let value): return value == value.rounded() && abs(value) < 1e6 ? "\(Int(value))" : "\(value)"
+      case .instruction(let index):
+        let instruction = instructions[index]
+        return "\(instruction.function.rawValue)(" + instruction.operands.map(text).joined(separator: ", ") + ")"
+      }
+    }
+    return text(.instruction(instructions.count - 1))
+  }
+}
+
+/// An expression over operands that broadcast to the shape of the result.
+public struct FusedElementwise: OperationRules {
+  public let expression: Expression
+
+  public init(_ expression: Expression) { self.expression = expression }
+
+  public var name: String { "fused" }
+  public var attributes: String { expression.description }
+  public var outputCount: Int { 1 }
+
+  public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
+    try expect(inputs, count: expression.inputCount)
+    let dtype = try expectReal(inputs)
+    return [TensorType(try broadcastShape(inputs, name), dtype)]
+  }
+
+  public func gradient(_ context: GradientContext) -> [Tensor?]? { nil }
+  public func definition(_ inputs: [Tensor]) -> [Tensor]? { [expression.trace(inputs)] }
+  public var inPlace: [(output: Int, operand: Int)] { (0..<expression.inputCount).map { (0, $0) } }
+}

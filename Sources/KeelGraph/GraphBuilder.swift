@@ -1,0 +1,122 @@
+import KeelCore
+
+/// Whether a layer is being trained or used; batch norm reads it from the tensor it is called on.
+public enum Mode: String, Sendable {
+  case training
+  case evaluation
+}
+
+/// Collects nodes while layers are called on symbolic tensors.
+///
+/// Building never throws: the first error is kept with the path of its layer, what follows is ignored, and `graph()`
+/// throws it.
+public final class GraphBuilder {
+  public let mode: Mode
+  /// Element type of parameters and activations.
+  public let dtype: DType
+  public private(set) var error: GraphError?
+  private(set) var nodes: [Node] = []
+  private var outputs: [Graph.Output] = []
+  private var updates: [Update] = []
+  private var variables: [String: Tensor] = [:]
+  private var scopes: [String] = []
+  private let name: String
+
+  public init(name: String = "graph", mode: Mode = .evaluation, dtype: DType = .float32) {
+    self.name = name
+    self.mode = mode
+    self.dtype = dtype
+  }
+
+  /// Property path of the layer being called.
+  public var path: String { scopes.joined(separator: ".") }
+
+  /// Runs `body` with `component` appended to the path.
+  public func scope<Result>(_ component: String, _ body: () throws -> Result) rethrows -> Result {
+    scopes.append(component)
+    defer { scopes.removeLast() }
+    return try body()
+  }
+
+  /// Runs `body` as inside of the layer at the absolute `path`.
+  public func scope<Result>(at path: String, _ body: () throws -> Result) rethrows -> Result {
+    let outer = scopes
+    scopes = [path]
+    defer { scopes = outer }
+    return try body()
+  }
+
+  /// The variable or datum `name`; the same tensor every time.
+  public func input(_ name: String, _ type: TensorType, role: Role = .data) -> Tensor {
+    if let known = variables[name] {
+      if known.type != type { record(GraphError("input", path: path, "\(name) is \(known.type), asked for as \(type)")) }
+      return known
+    }
+    let tensor = append(.input(Input(name: name, role: role, type: type)), [])[0]
+    variables[name] = tensor
+    return tensor
+  }
+
+  public func constant(_ value: Double, _ shape: Shape = .scalar, _ dtype: DType? = nil) -> Tensor {
+    append(.constant(Constant(type: TensorType(shape, dtype ?? self.dtype), values: [value])), [])[0]
+  }
+
+  public func constant(_ values: [Double], _ shape: Shape, _ dtype: DType? = nil) -> Tensor {
+    append(.constant(Constant(type: TensorType(shape, dtype ?? self.dtype), values: values)), [])[0]
+  }
+
+  /// Makes `tensor` a result of the graph.
+  public func output(_ name: String, _ tensor: Tensor) { outputs.append(Graph.Output(name: name, value: tensor.value)) }
+
+  /// At the end of a run `variable` takes the value of `tensor`.
+  public func update(_ variable: Tensor, with tensor: Tensor) {
+    updates.append(Update(variable: variable.value, value: tensor.value))
+  }
+
+  /// Keeps the first error of the trace.
+  public func record(_ error: GraphError) {
+    if self.error == nil { self.error = error }
+  }
+
+  /// Appends an operation and gives its results. After an error the results are placeholders.
+  public func append(_ operation: Operation, _ inputs: [Tensor]) -> [Tensor] {
+    let rules = operation.rules
+    if error == nil {
+      if let stranger = inputs.first(where: { $0.builder !== self }) {
+        record(GraphError(rules.name, path: path, "operand \(stranger.type) belongs to another graph"))
+      } else {
+        do throws(GraphError) {
+          let types = try rules.outputTypes(inputs.map(\.type))
+          nodes.append(Node(operation: operation, inputs: inputs.map(\.value), types: types, path: path))
+          return results(of: nodes.count - 1)
+        } catch {
+          record(GraphError(error.operation, path: path, error.message))
+        }
+      }
+    }
+    return (0..<rules.outputCount).map {
+      Tensor(builder: self, value: Value(node: -1, output: $0), type: TensorType(.scalar, dtype))
+    }
+  }
+
+  func results(of node: Int) -> [Tensor] {
+    nodes[node].types.enumerated().map {
+      Tensor(builder: self, value: Value(node: node, output: $0.offset), type: $0.element)
+    }
+  }
+
+  /// A tensor for a value of this builder.
+  func tensor(_ value: Value) -> Tensor {
+    Tensor(builder: self, value: value, type: nodes[value.node].types[value.output])
+  }
+
+  /// The graph so far. Throws the first error of the trace.
+  public func graph() throws(GraphError) -> Graph {
+    if let error { throw error }
+    var graph = Graph(name: name)
+    graph.nodes = nodes
+    graph.outputs = outputs
+    graph.updates = updates
+    return try graph.verified()
+  }
+}

@@ -1,0 +1,95 @@
+import KeelCore
+
+/// What every operation must say of itself. There are no defaults: an operation without a rule does not compile.
+public protocol OperationRules: Hashable, Sendable {
+  /// The name in printed graphs and at the head of errors.
+  var name: String { get }
+  /// What is printed in braces after the name; empty for none.
+  var attributes: String { get }
+  var outputCount: Int { get }
+
+  /// The types of the results. Throws what was expected and what came.
+  func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType]
+
+  /// The cotangent of each operand (nil: none flows there), written in graph operations. A nil array means "as the
+  /// definition says".
+  func gradient(_ context: GradientContext) -> [Tensor?]?
+
+  /// The operation written in simpler ones: the oracle of its tests, and what `KEEL_FUSE=0` runs. Nil for a primitive,
+  /// which the interpreter defines.
+  func definition(_ inputs: [Tensor]) -> [Tensor]?
+
+  /// Pairs (output, operand) that may share memory, because the kernel reads an element before it writes it.
+  var inPlace: [(output: Int, operand: Int)] { get }
+}
+
+/// What a gradient rule sees: operands, results, and the cotangent of each result (nil where none arrived).
+public struct GradientContext {
+  public let inputs: [Tensor]
+  public let outputs: [Tensor]
+  public let cotangents: [Tensor?]
+}
+
+/// The closed set of operations. Lowering and interpreter switch over it, so a new case does not compile until both
+/// know it.
+public enum Operation: Hashable, Sendable {
+  case input(Input)
+  case constant(Constant)
+  case elementwise(Elementwise)
+  case fused(FusedElementwise)
+  case cast(Cast)
+  case broadcast(Broadcast)
+  case reshape(Reshape)
+  case transpose(Transpose)
+  case reduce(Reduce)
+  case matMul(MatMul)
+  case gather(Gather)
+  case batchNormTraining(BatchNormTraining)
+  case batchNormBackward(BatchNormBackward)
+  case batchNormRunningUpdate(BatchNormRunningUpdate)
+  case softmaxCrossEntropy(SoftmaxCrossEntropy)
+  case softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward)
+  case topOne(TopOne)
+  case optimizerStep(OptimizerStep)
+  case record(Record)
+
+  public var rules: any OperationRules {
+    switch self {
+    case .input(let rules): rules
+    case .constant(let rules): rules
+    case .elementwise(let rules): rules
+    case .fused(let rules): rules
+    case .cast(let rules): rules
+    case .broadcast(let rules): rules
+    case .reshape(let rules): rules
+    case .transpose(let rules): rules
+    case .reduce(let rules): rules
+    case .matMul(let rules): rules
+    case .gather(let rules): rules
+    case .batchNormTraining(let rules): rules
+    case .batchNormBackward(let rules): rules
+    case .batchNormRunningUpdate(let rules): rules
+    case .softmaxCrossEntropy(let rules): rules
+    case .softmaxCrossEntropyBackward(let rules): rules
+    case .topOne(let rules): rules
+    case .optimizerStep(let rules): rules
+    case .record(let rules): rules
+    }
+  }
+}
+
+extension OperationRules {
+  /// Throws unless there are `count` operands.
+  func expect(_ inputs: [TensorType], count: Int) throws(GraphError) {
+    guard inputs.count == count else { throw GraphError(name, "expects \(count) operands, got \(inputs.count)") }
+  }
+
+  /// Throws unless all operands have one floating-point type; gives it back.
+  @discardableResult
+  func expectReal(_ inputs: [TensorType]) throws(GraphError) -> DType {
+    guard let first = inputs.first?.dtype, first.isFloatingPoint, inputs.allSatisfy({ $0.dtype == first }) else {
+      throw GraphError(name, "expects operands of one floating-point type, got \(inputs)")
+    }
+    return first
+  }
+}

@@ -1,0 +1,68 @@
+import KeelCore
+
+/// What a named input is to the one who runs the graph; it decides in which arena the bytes live.
+public enum Role: String, Hashable, Sendable, Codable {
+  /// Trained by the optimizer.
+  case parameter
+  /// Statistics that training gathers and evaluation uses; no optimizer sees them.
+  case runningStatistic
+  /// What the optimizer keeps for each parameter.
+  case optimizerSlot
+  /// Counters, tables and histories of the training loop.
+  case control
+  /// Samples, labels, anything the user gives.
+  case data
+}
+
+/// A value that lives outside of the graph, known by its name.
+public struct Input: OperationRules {
+  public let label: String
+  public let role: Role
+  public let type: TensorType
+
+  public init(name: String, role: Role, type: TensorType) {
+    label = name
+    self.role = role
+    self.type = type
+  }
+
+  public var name: String { label }
+  public var attributes: String { role.rawValue }
+  public var outputCount: Int { 1 }
+  public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
+    guard inputs.isEmpty else { throw GraphError(name, "expects no operands, got \(inputs)") }
+    return [type]
+  }
+  public func gradient(_ context: GradientContext) -> [Tensor?]? { [] }
+  public func definition(_ inputs: [Tensor]) -> [Tensor]? { nil }
+  public var inPlace: [(output: Int, operand: Int)] { [] }
+}
+
+/// A tensor of known values: one value for all elements, or one for each.
+public struct Constant: OperationRules {
+  public let type: TensorType
+  public let values: [Double]
+
+  public init(type: TensorType, values: [Double]) {
+    self.type = type
+    self.values = values
+  }
+
+  /// The value that all elements have, if it is one.
+  public var splat: Double? { values.count == 1 ? values[0] : nil }
+
+  public var name: String { "constant" }
+  public var attributes: String {
+    values.prefix(8).map { "\($0)" }.joined(separator: ", ") + (values.count > 8 ? ", … \(values.count)" : "")
+  }
+  public var outputCount: Int { 1 }
+  public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
+    guard values.count == 1 || values.count == type.count else {
+      throw GraphError(name, "\(type) expects 1 or \(type.count) values, got \(values.count)")
+    }
+    return [type]
+  }
+  public func gradient(_ context: GradientContext) -> [Tensor?]? { [] }
+  public func definition(_ inputs: [Tensor]) -> [Tensor]? { nil }
+  public var inPlace: [(output: Int, operand: Int)] { [] }
+}
