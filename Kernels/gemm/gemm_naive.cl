@@ -1,0 +1,40 @@
+// Matrix product, the plain form: valid on every device and for every shape.
+//
+//   C[row, col] = epilogue(sum over k of op(A)[row, k] * op(B)[k, col])
+//
+//   C  [M, N] row-major
+//   A  [M, K], or [K, M] with TRANSPOSE_A 1
+//   B  [K, N], or [N, K] with TRANSPOSE_B 1
+//
+// Launch: global [N, M] or rounded up, any local size. K = 0 gives epilogue(0).
+// Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col.
+
+#include "real.clh"
+
+#ifndef TRANSPOSE_A
+#define TRANSPOSE_A 0
+#endif
+#ifndef TRANSPOSE_B
+#define TRANSPOSE_B 0
+#endif
+#ifndef EPILOGUE
+#define EPILOGUE_PARAMETERS
+#define EPILOGUE(V, LOAD, value, full, row, col)
+#endif
+
+__kernel void gemm_naive(
+    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B EPILOGUE_PARAMETERS,
+    int M, int N, int K) {
+  const size_t col = get_global_id(0), row = get_global_id(1);
+  if (row >= M || col >= N) return;
+
+  const size_t a_step = TRANSPOSE_A ? M : 1, b_step = TRANSPOSE_B ? 1 : N;
+  __global const REAL* a = A + (TRANSPOSE_A ? row : row * K);
+  __global const REAL* b = B + (TRANSPOSE_B ? col * K : col);
+  REAL value = 0;
+  for (size_t k = 0; k < K; k++) value = fma(a[k * a_step], b[k * b_step], value);
+
+  const size_t full = row * N + col;
+  EPILOGUE(REAL, LOAD1, value, full, row, col);
+  C[full] = value;
+}
