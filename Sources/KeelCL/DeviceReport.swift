@@ -1,0 +1,124 @@
+/// What `keel devices` tells of one device; memory and alignment in bytes.
+public struct DeviceReport: Codable, Sendable, Equatable {
+  /// `platform:device`, a request that names exactly this device.
+  public var path: String
+  /// True for the device that is used when none is asked for.
+  public var isDefault: Bool
+  public var platform: String
+  public var device: String
+  public var vendor: String
+  public var kind: Device.Kind
+  public var usable: Bool
+  public var version: String
+  public var openCLC: String
+  public var driver: String
+  public var computeUnits: Int
+  public var clockMHz: Int
+  public var maxWorkGroupSize: Int
+  public var memory: Int
+  public var maxAllocation: Int
+  public var cache: Int
+  public var fp64: Bool
+  public var fp16: Bool
+  public var subGroups: Bool
+  public var maxSubGroups: Int
+  public var localMemory: Int
+  /// Hardware of its own (true) or ordinary memory (false).
+  public var localMemoryDedicated: Bool
+  public var baseAddressAlignment: Int
+
+  public init(_ device: Device, isDefault: Bool = false) {
+    path = device.path
+    self.isDefault = isDefault
+    platform = device.platform.name
+    self.device = device.name
+    vendor = device.vendor
+    kind = device.kind
+    usable = device.isUsable
+    version = device.version
+    openCLC = device.clCVersion.description
+    driver = device.driverVersion
+    computeUnits = device.computeUnits
+    clockMHz = device.maxClockMHz
+    maxWorkGroupSize = device.maxWorkGroupSize
+    memory = device.globalMemoryBytes
+    maxAllocation = device.maxAllocationBytes
+    cache = device.globalCacheBytes
+    fp64 = device.hasFP64
+    fp16 = device.hasFP16
+    subGroups = device.hasSubGroups
+    maxSubGroups = device.maxSubGroups
+    localMemory = device.localMemoryBytes
+    localMemoryDedicated = device.localMemoryIsDedicated
+    baseAddressAlignment = device.baseAddressAlignmentBytes
+  }
+
+  /// The report as label and value, in the order of the table.
+  var rows: [(label: String, value: String)] {
+    [
+      ("platform", platform),
+      ("kind", kind.rawValue + (usable ? "" : ", not usable (switched off or without a compiler)")),
+      ("vendor", vendor),
+      ("version", "\(version), OpenCL C \(openCLC)"),
+      ("driver", driver),
+      ("compute units", clockMHz > 0 ? "\(computeUnits) at \(clockMHz) MHz" : "\(computeUnits)"),
+      ("work-group", "at most \(maxWorkGroupSize) work-items"),
+      ("memory", "\(Self.size(memory)), one allocation at most \(Self.size(maxAllocation)), cache \(Self.size(cache))"),
+      ("local memory", "\(Self.size(localMemory)), \(localMemoryDedicated ? "dedicated" : "in global memory")"),
+      ("fp64 / fp16", "\(fp64 ? "yes" : "no") / \(fp16 ? "yes" : "no")"),
+      ("sub-groups", subGroups ? (maxSubGroups > 0 ? "yes, at most \(maxSubGroups) a group" : "yes") : "no"),
+      ("alignment", "sub-buffers at multiples of \(baseAddressAlignment) bytes"),
+    ]
+  }
+
+  /// A size to read: `15.5 GiB`, `512 KiB`.
+  static func size(_ bytes: Int) -> String {
+    var value = Double(bytes)
+    var units = ["bytes", "KiB", "MiB", "GiB", "TiB"][...]
+    while value >= 1024, units.count > 1 {
+      value /= 1024
+      units.removeFirst()
+    }
+    let tenths = Int((value * 10).rounded())
+    let digits = tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(tenths % 10)"
+    return "\(digits) \(units.first ?? "")"
+  }
+}
+
+/// Everything that `keel devices` prints: the devices, and what failed to answer.
+public struct DeviceListing: Codable, Sendable, Equatable {
+  public var devices: [DeviceReport]
+  public var failures: [String]
+
+  public init(devices: [DeviceReport], failures: [String] = []) {
+    self.devices = devices
+    self.failures = failures
+  }
+
+  /// The devices of this machine; the default one is what `Device.select(nil)` takes.
+  ///
+  /// - Throws: `CLError` with what to install when there is no platform. A `KEEL_DEVICE` that names no device is
+  ///   no error here, because the listing is what one looks at to correct it: then no device is the default.
+  public static func current() throws(CLError) -> DeviceListing {
+    let discovery = try Device.discover()
+    let chosen = try? Device.select(nil)
+    return DeviceListing(
+      devices: discovery.devices.map { DeviceReport($0, isDefault: $0 == chosen) },
+      failures: discovery.failures.map(\.description))
+  }
+
+  /// A block of aligned rows a device, without a final line break.
+  public var table: String {
+    var blocks = devices.map { report in
+      let width = (report.rows.map(\.label.count).max() ?? 0) + 2
+      let head = "\(report.path)  \(report.device)" + (report.isDefault ? "  [default]" : "")
+      let lines = report.rows.map { row in
+        "     " + row.label + String(repeating: " ", count: width - row.label.count) + row.value
+      }
+      return ([head] + lines).joined(separator: "\n")
+    }
+    if devices.isEmpty { blocks.append("no OpenCL device") }
+    if !failures.isEmpty { blocks.append(failures.map { "failed  \($0)" }.joined(separator: "\n")) }
+    return blocks.joined(separator: "\n\n")
+  }
+}
