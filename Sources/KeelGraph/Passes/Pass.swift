@@ -1,0 +1,37 @@
+/// A function from a graph to one that computes the same.
+public struct Pass: Sendable {
+  /// What `KEEL_DUMP` calls it.
+  public let name: String
+  public let run: @Sendable (Graph) throws(GraphError) -> Graph
+
+  public init(_ name: String, _ run: @escaping @Sendable (Graph) throws(GraphError) -> Graph) {
+    self.name = name
+    self.run = run
+  }
+}
+
+/// The passes in the order in which they run.
+public struct Pipeline: Sendable {
+  public var passes: [Pass]
+
+  public init(_ passes: [Pass]) { self.passes = passes }
+
+  /// What an executable is made with.
+  public static let standard = Pipeline([
+    .canonicalize, .commonSubexpressions, .deadCode, .fuseElementwise, .fuseEpilogue, .fusePrologue, .deadCode,
+    .materialize,
+  ])
+
+  /// `KEEL_FUSE=0`: structured operations as their definitions say, a launch for each elementwise function.
+  public static let unfused = Pipeline([.decompose, .canonicalize, .deadCode, .materialize])
+
+  /// Runs the passes, verifying what each of them gives; `observe` sees every stage.
+  public func run(_ graph: Graph, observe: (String, Graph) -> Void = { _, _ in }) throws(GraphError) -> Graph {
+    var graph = graph
+    for pass in passes {
+      graph = try pass.run(graph).verified()
+      observe(pass.name, graph)
+    }
+    return graph
+  }
+}
