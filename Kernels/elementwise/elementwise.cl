@@ -1,1 +1,44 @@
-// elementwise
+// Elementwise expressions: a template that generated text fills in.
+//
+//   for every i in 0 ..< n:  ELEMENTWISE_BODY(V, LOAD, STORE, i)
+//
+// Slots:
+//   ELEMENTWISE_PARAMETERS               the complete list of outputs, inputs and extra sizes
+//   ELEMENTWISE_BODY(V, LOAD, STORE, i)  a statement for the elements at i: V is REAL or REAL8, LOAD(p, i) and
+//                                        STORE(p, i, v) move as many values; i is a size_t. A scalar or broadcast operand
+//                                        is written (V)(p[...]).
+//   ELEMENTWISE_SCALAR                   1 when the body is right for V = REAL only, because an operand is not contiguous
+// REAL is the type of the outputs: float, double or int. The default body copies.
+//
+// Two forms with the same arguments:
+//   elementwise_blocks   CPU: a work-item owns `block` elements; global [ceil(n / block)], local [1]
+//   elementwise_each     any device: one work-item per element; global [n] or rounded up, any local size
+
+#include "real.clh"
+
+#ifndef ELEMENTWISE_BODY
+#define ELEMENTWISE_PARAMETERS __global REAL *restrict o0, __global const REAL *restrict a0
+#define ELEMENTWISE_BODY(V, LOAD, STORE, i) STORE(o0, i, LOAD(a0, i))
+#endif
+#ifndef ELEMENTWISE_SCALAR
+#define ELEMENTWISE_SCALAR 0
+#endif
+
+KEEL_CPU __kernel void elementwise_blocks(ELEMENTWISE_PARAMETERS, long n, long block) {
+  size_t i = get_global_id(0) * block;
+  const size_t end = min(i + (size_t)block, (size_t)n);
+#if !ELEMENTWISE_SCALAR
+  for (; i + 8 <= end; i += 8) {
+    ELEMENTWISE_BODY(REAL8, LOAD8, STORE8, i);
+  }
+#endif
+  for (; i < end; i++) {
+    ELEMENTWISE_BODY(REAL, LOAD1, STORE1, i);
+  }
+}
+
+__kernel void elementwise_each(ELEMENTWISE_PARAMETERS, long n, long block) {
+  const size_t i = get_global_id(0);
+  if (i >= n) return;
+  ELEMENTWISE_BODY(REAL, LOAD1, STORE1, i);
+}

@@ -1,0 +1,60 @@
+// A batch out of a data set that lives on the device, converted on the way.
+//
+//   row         = permutation[cursor[component] + b]
+//   out[b, f]   = data[row, f] * scale + offset        for b in 0 ..< B, f in 0 ..< F
+//
+//   out            [B, F] DESTINATION
+//   data           [count, F] SOURCE, as stored
+//   permutation    [positions] row numbers
+//   cursor         counters of the training loop; cursor[component] is the first position of the batch
+//
+// Parameters: SOURCE uchar, float, int or double; DESTINATION REAL or int. An int is converted only: scale and offset are
+// for REAL. Positions and rows beyond their ends are clamped to the last, never read.
+//
+//   gather_rows   CPU: a work-item per row of the batch; global [B], local [1]
+//   gather_each   any device: a work-item per element; global [F, B] or rounded up, any local size
+
+#include "real.clh"
+
+#ifndef SOURCE
+#define SOURCE uchar
+#endif
+#ifndef DESTINATION
+#define DESTINATION REAL
+#endif
+
+#define CONVERT1(v) KEEL_PASTE(convert_, DESTINATION)(v)
+#define CONVERT8(v) KEEL_PASTE(convert_, KEEL_PASTE(DESTINATION, 8))(v)
+#if KEEL_TYPE(DESTINATION) == KEEL_TYPE_int
+#define TRANSFORM(V, v) (v)
+#else
+#define TRANSFORM(V, v) fma((v), (V)(scale), (V)(offset))
+#endif
+
+static inline size_t batch_row(
+    __global const int* permutation, __global const int* cursor, size_t b, int component, int count, int positions) {
+  const size_t position = min((size_t)max(cursor[component], 0) + b, (size_t)positions - 1);
+  return clamp(permutation[position], 0, count - 1);
+}
+
+KEEL_CPU __kernel void gather_rows(
+    __global DESTINATION* restrict out, __global const SOURCE* restrict data, __global const int* restrict permutation,
+    __global const int* restrict cursor, REAL scale, REAL offset, int B, int F, int component, int count,
+    int positions) {
+  const size_t b = get_global_id(0);
+  __global const SOURCE* from = data + batch_row(permutation, cursor, b, component, count, positions) * F;
+  __global DESTINATION* to = out + b * F;
+  size_t f = 0;
+  for (; f + 8 <= F; f += 8) STORE8(to, f, TRANSFORM(REAL8, CONVERT8(LOAD8(from, f))));
+  for (; f < F; f++) to[f] = TRANSFORM(REAL, CONVERT1(from[f]));
+}
+
+__kernel void gather_each(
+    __global DESTINATION* restrict out, __global const SOURCE* restrict data, __global const int* restrict permutation,
+    __global const int* restrict cursor, REAL scale, REAL offset, int B, int F, int component, int count,
+    int positions) {
+  const size_t f = get_global_id(0), b = get_global_id(1);
+  if (f >= F || b >= B) return;
+  const size_t row = batch_row(permutation, cursor, b, component, count, positions);
+  out[b * F + f] = TRANSFORM(REAL, CONVERT1(data[row * F + f]));
+}
