@@ -1,1 +1,85 @@
-// 
+import Foundation
+
+/// The text of the kernels that are embedded in the program, by file name.
+///
+/// `KEEL_KERNELS_DIR` names a folder to read them from instead (the repository's `Kernels`, or a copy of it), so that a
+/// kernel can be edited and run without a build.
+public struct KernelSource: Sendable {
+  /// A kernel file that is not there, or includes that do not end.
+  public struct Failure: Error, Equatable, CustomStringConvertible {
+    public let description: String
+  }
+
+  private let directory: String?
+
+  /// - Parameter directory: where to read from; nil for the embedded files.
+  public init(directory: String? = ProcessInfo.processInfo.environment["KEEL_KERNELS_DIR"]) {
+    self.directory = directory.flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  /// Every embedded file, sorted. Names are unique across folders.
+  public static var names: [String] { embedded.keys.sorted() }
+
+  /// The text of one file as it stands. Throws when there is no such file.
+  public func text(_ name: String) throws -> String {
+    guard let bytes = Self.embedded[name] else { throw Failure(description: "[kernels] no file \(name)") }
+    guard let directory else { return String(decoding: bytes, as: UTF8.self) }
+    let folder = URL(fileURLWithPath: directory)
+    let candidates = [folder] + Self.families.map { folder.appendingPathComponent($0) }
+    for candidate in candidates {
+      if let data = try? Data(contentsOf: candidate.appendingPathComponent(name)) {
+        return String(decoding: data, as: UTF8.self)
+      }
+    }
+    throw Failure(description: "[kernels] KEEL_KERNELS_DIR=\(directory) has no \(name), directly or in \(Self.families.joined(separator: ", "))")
+  }
+
+  /// The text with every `#include "…"` replaced by the file it names, each file once. `#line` directives keep the
+  /// compiler's messages pointing at the `.cl` files.
+  public func resolved(_ name: String) throws -> String {
+    var included: Set<String> = []
+    return try resolved(name, &included)
+  }
+
+  private func resolved(_ name: String, _ included: inout Set<String>) throws -> String {
+    guard included.insert(name).inserted else { return "" }
+    var lines = ["#line 1 \"\(name)\""]
+    for (number, line) in try text(name).split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      if line.hasPrefix("#include \""), let file = line.split(separator: "\"").dropFirst().first {
+        lines.append(try resolved(String(file), &included))
+        lines.append("#line \(number + 2) \"\(name)\"")
+      } else {
+        lines.append(String(line))
+      }
+    }
+    return lines.joined(separator: "\n")
+  }
+}
+
+extension KernelSource {
+  static let families = ["batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "reduce", "softmax"]
+
+  /// A test holds this table against the folders.
+  private static let embedded: [String: [UInt8]] = [
+    "batchnorm.clh": PackageResources.batchnorm_clh,
+    "batchnorm_backward_columns.cl": PackageResources.batchnorm_backward_columns_cl,
+    "batchnorm_backward_dx.cl": PackageResources.batchnorm_backward_dx_cl,
+    "batchnorm_backward_reduce.cl": PackageResources.batchnorm_backward_reduce_cl,
+    "batchnorm_forward_columns.cl": PackageResources.batchnorm_forward_columns_cl,
+    "batchnorm_normalize.cl": PackageResources.batchnorm_normalize_cl,
+    "batchnorm_running_update.cl": PackageResources.batchnorm_running_update_cl,
+    "batchnorm_statistics.cl": PackageResources.batchnorm_statistics_cl,
+    "lanes.clh": PackageResources.lanes_clh,
+    "real.clh": PackageResources.real_clh,
+    "gather.cl": PackageResources.gather_cl,
+    "record.cl": PackageResources.record_cl,
+    "transpose.cl": PackageResources.transpose_cl,
+    "elementwise.cl": PackageResources.elementwise_cl,
+    "gemm_naive.cl": PackageResources.gemm_naive_cl,
+    "gemm_tiled_cpu.cl": PackageResources.gemm_tiled_cpu_cl,
+    "adam.cl": PackageResources.adam_cl,
+    "sgd.cl": PackageResources.sgd_cl,
+    "reduce.cl": PackageResources.reduce_cl,
+    "softmax_cross_entropy.cl": PackageResources.softmax_cross_entropy_cl,
+  ]
+}

@@ -53,9 +53,10 @@ public struct MemoryPlan: Hashable, Sendable {
   ///   - guardBytes: left free behind each tensor, for canaries.
   ///   - workspaceBytes: scratch memory that the kernels of a node want, by node.
   ///   - parameters: where the parameters lie in their buffer, by name.
+  ///   - sharesBytes: false gives every value bytes of its own, so that guards outlive the run.
   public init(
     _ graph: Graph, alignment: Int, guardBytes: Int = 0, workspaceBytes: [Int: Int] = [:],
-    parameters: ArenaLayout = ArenaLayout([], alignment: 1)
+    parameters: ArenaLayout = ArenaLayout([], alignment: 1), sharesBytes: Bool = true
   ) {
     constantByteCount = 0
     activationByteCount = 0
@@ -86,7 +87,7 @@ public struct MemoryPlan: Hashable, Sendable {
     for (node, byteCount) in workspaceBytes where byteCount > 0 {
       blocks.append(Block(value: nil, node: node, last: node, byteCount: byteCount + guardBytes))
     }
-    place(blocks, alignment: alignment)
+    place(blocks, alignment: alignment, sharesBytes: sharesBytes)
 
     // 3. A reshape shows the bytes of what it reshapes.
     for (index, node) in graph.nodes.enumerated() {
@@ -139,14 +140,14 @@ public struct MemoryPlan: Hashable, Sendable {
   }
 
   /// Largest first, each at the lowest offset that is free during its life.
-  private mutating func place(_ blocks: [Block], alignment: Int) {
+  private mutating func place(_ blocks: [Block], alignment: Int, sharesBytes: Bool) {
     var placed: [(block: Block, offset: Int)] = []
     let order = blocks.sorted {
       ($1.byteCount, $0.node, $0.value?.output ?? -1) < ($0.byteCount, $1.node, $1.value?.output ?? -1)
     }
     for block in order {
       var offset = 0
-      let busy = placed.filter { $0.block.node <= block.last && block.node <= $0.block.last }
+      let busy = placed.filter { !sharesBytes || ($0.block.node <= block.last && block.node <= $0.block.last) }
       for other in busy.sorted(by: { $0.offset < $1.offset }) {
         if offset + block.byteCount <= other.offset { break }
         offset = max(offset, aligned(other.offset + other.block.byteCount, to: alignment))

@@ -1,0 +1,231 @@
+import KeelCL
+import KeelCore
+
+/// How many values of a channel one work-item sums before slices are merged in index order. A function of the shape
+/// alone, so that the bits do not depend on the device.
+struct Slices: Hashable, Sendable {
+  let count: Int
+  let length: Int
+
+  init(values: Int) {
+    length = max(1024, divideUp(divideUp(values, 64), 256) * 256)
+    count = max(1, divideUp(values, length))
+  }
+}
+
+/// x seen as [outer, channels, inner]; [N, C] and channels-last layouts have inner = 1.
+public struct ChannelExtents: Hashable, Sendable {
+  public var outer: Int
+  public var channels: Int
+  public var inner: Int
+
+  public init(_ shape: Shape, axis: Int) {
+    outer = shape.dimensions[..<axis].reduce(1, *)
+    channels = shape[axis]
+    inner = shape.dimensions[(axis + 1)...].reduce(1, *)
+  }
+
+  var count: Int { outer * channels * inner }
+  var slices: Slices { Slices(values: outer * inner) }
+  var label: String { "\(outer)×\(channels)" + (inner == 1 ? "" : "×\(inner)") }
+  /// Enough rows to share out, few enough to stay in a core's cache.
+  var fitsColumns: Bool { inner == 1 && outer <= 4096 }
+}
+
+/// Batch norm in training, with the statistics of the batch.
+///
+/// Operands: outputs y, mean, residual, variance; inputs x, scale, shift.
+public struct BatchNormForward: KernelProblem {
+  public var extents: ChannelExtents
+  public var epsilon: Double
+  public var dtype: DType
+  public var epilogue: Slot?
+
+  public init(_ extents: ChannelExtents, epsilon: Double, dtype: DType = .float32, epilogue: Slot? = nil) {
+    self.extents = extents
+    self.epsilon = epsilon
+    self.dtype = dtype
+    self.epilogue = epilogue
+  }
+
+  public static let family = "batchNormForward"
+  public var label: String { extents.label }
+
+  public static let variants: [Variant<BatchNormForward>] = [
+    // A work-item owns eight channels: statistics and result in one launch.
+    Variant("columns", takes: { $1.isCPU && $0.extents.fitsColumns }) { problem, operands, context in
+      let (e, o, i) = (problem.extents, operands.outputs, operands.inputs)
+      return [
+        try context.bind(
+          "batchnorm_forward_columns", of: problem.spec("batchnorm_forward_columns.cl", slot: true), real: problem.dtype,
+          (o + i + operands.extras).map { .buffer($0) } + [.real(problem.epsilon), .int(e.outer), .int(e.channels)],
+          global: [divideUp(e.channels, 8)], isSingleItem: true, label: e.label, flops: 10 * Double(e.count),
+          bytes: problem.bytes(2))
+      ]
+    },
+    Variant("rows", takes: { $1.isCPU && $0.extents.inner >= 8 }, workspaceBytes: \.statisticsBytes) {
+      problem, operands, context in
+      let e = problem.extents
+      return try problem.statistics(operands, context) + [
+        try context.bind(
+          "batchnorm_normalize_rows", of: problem.spec("batchnorm_normalize.cl", slot: true), real: problem.dtype,
+          problem.normalizeArguments(operands) + [.int(e.channels), .int(e.inner)], global: [e.outer * e.channels],
+          isSingleItem: true, label: e.label, flops: 4 * Double(e.count), bytes: problem.bytes(2))
+      ]
+    },
+    Variant("tallColumns", takes: { $1.isCPU && $0.extents.inner == 1 }, workspaceBytes: \.statisticsBytes) {
+      problem, operands, context in
+      let e = problem.extents
+      return try problem.statistics(operands, context) + [
+        try context.bind(
+          "batchnorm_normalize_columns", of: problem.spec("batchnorm_normalize.cl", slot: true), real: problem.dtype,
+          problem.normalizeArguments(operands) + [.int(e.outer), .int(e.channels), .int(256)],
+          global: [divideUp(e.channels, 8), divideUp(e.outer, 256)], isSingleItem: true, label: e.label,
+          flops: 4 * Double(e.count), bytes: problem.bytes(2))
+      ]
+    },
+    Variant("naive", workspaceBytes: \.statisticsBytes) { problem, operands, context in
+      let e = problem.extents
+      return try problem.statistics(operands, context) + [
+        try context.bind(
+          "batchnorm_normalize", of: problem.spec("batchnorm_normalize.cl", slot: true), real: problem.dtype,
+          problem.normalizeArguments(operands) + [.int(e.channels), .int(e.inner), .long(e.count)], global: [e.count],
+          label: e.label, flops: 4 * Double(e.count), bytes: problem.bytes(2))
+      ]
+    },
+  ]
+
+  private var statisticsBytes: Int { 2 * extents.slices.count * extents.channels * dtype.byteCount }
+  private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
+
+  private func spec(_ file: String, slot: Bool) -> ProgramSpec {
+    var spec = ProgramSpec(file, real: dtype.real)
+    if slot { epilogue?.fill("EPILOGUE", in: &spec) }
+    return spec
+  }
+
+  /// Sums of slices, then their merge in index order.
+  private func statistics(_ operands: Operands, _ context: ComputeContext) throws -> [BoundLaunch] {
+    guard let workspace = operands.workspace else { throw PrimitiveError(Self.family, "expects a workspace") }
+    let (e, slices, x) = (extents, extents.slices, operands.inputs[0])
+    let spec = spec("batchnorm_statistics.cl", slot: false)
+    let sizes: [Argument] = [
+      .int(e.outer), .int(e.channels), .int(e.inner), .int(slices.count), .long(slices.length),
+    ]
+    return [
+      try context.bind(
+        "batchnorm_statistics_partial", of: spec, real: dtype, [.buffer(workspace), .buffer(x)] + sizes,
+        global: [e.channels, slices.count], label: e.label, flops: 4 * Double(e.count), bytes: bytes(1)),
+      try context.bind(
+        "batchnorm_statistics_merge", of: spec, real: dtype,
+        operands.outputs[1...3].map { .buffer($0) } + [.buffer(x), .buffer(workspace)] + sizes, global: [e.channels],
+        label: e.label),
+    ]
+  }
+
+  private func normalizeArguments(_ operands: Operands) -> [Argument] {
+    let (o, i) = (operands.outputs, operands.inputs)
+    return ([o[0], i[0], o[1], o[2], o[3], i[1], i[2]] + operands.extras).map { .buffer($0) } + [.real(epsilon)]
+  }
+}
+
+/// The backward pass of batch norm in training.
+///
+/// Operands: outputs dx, dscale, dshift; inputs dy, x, scale, mean, residual, variance.
+public struct BatchNormBackwardProblem: KernelProblem {
+  public var extents: ChannelExtents
+  public var epsilon: Double
+  public var dtype: DType
+  public var prologue: Slot?
+
+  public init(_ extents: ChannelExtents, epsilon: Double, dtype: DType = .float32, prologue: Slot? = nil) {
+    self.extents = extents
+    self.epsilon = epsilon
+    self.dtype = dtype
+    self.prologue = prologue
+  }
+
+  public static let family = "batchNormBackward"
+  public var label: String { extents.label }
+
+  public static let variants: [Variant<BatchNormBackwardProblem>] = [
+    Variant("columns", takes: { $1.isCPU && $0.extents.fitsColumns }) { problem, operands, context in
+      let e = problem.extents
+      return [
+        try context.bind(
+          "batchnorm_backward_columns", of: problem.spec("batchnorm_backward_columns.cl"), real: problem.dtype,
+          (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) }
+            + [.real(problem.epsilon), .int(e.outer), .int(e.channels)],
+          global: [divideUp(e.channels, 8)], isSingleItem: true, label: e.label, flops: 12 * Double(e.count),
+          bytes: problem.bytes(3))
+      ]
+    },
+    Variant("naive", workspaceBytes: { 2 * $0.extents.slices.count * $0.extents.channels * $0.dtype.byteCount }) {
+      problem, operands, context in
+      guard let workspace = operands.workspace else { throw PrimitiveError(family, "expects a workspace") }
+      let (e, o, i) = (problem.extents, operands.outputs, operands.inputs)
+      let slices = e.slices
+      let reduce = problem.spec("batchnorm_backward_reduce.cl")
+      let extras = operands.extras
+      return [
+        try context.bind(
+          "batchnorm_backward_reduce_partial", of: reduce, real: problem.dtype,
+          ([workspace, i[0], i[1], i[3], i[4], i[5]] + extras).map { .buffer($0) }
+            + [
+              .real(problem.epsilon), .int(e.outer), .int(e.channels), .int(e.inner), .int(slices.count),
+              .long(slices.length),
+            ], global: [e.channels, slices.count], label: e.label, flops: 6 * Double(e.count), bytes: problem.bytes(2)),
+        try context.bind(
+          "batchnorm_backward_reduce_merge", of: reduce, real: problem.dtype,
+          [o[1], o[2], workspace].map { .buffer($0) } + [.int(e.channels), .int(slices.count)], global: [e.channels],
+          label: e.label),
+        try context.bind(
+          "batchnorm_backward_dx", of: problem.spec("batchnorm_backward_dx.cl"), real: problem.dtype,
+          ([o[0]] + i + [o[1], o[2]] + extras).map { .buffer($0) }
+            + [.real(problem.epsilon), .int(e.outer), .int(e.channels), .int(e.inner)], global: [e.count],
+          label: e.label, flops: 6 * Double(e.count), bytes: problem.bytes(3)),
+      ]
+    },
+  ]
+
+  private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
+
+  private func spec(_ file: String) -> ProgramSpec {
+    var spec = ProgramSpec(file, real: dtype.real)
+    prologue?.fill("PROLOGUE", in: &spec)
+    return spec
+  }
+}
+
+/// The move of running statistics towards a batch's.
+///
+/// Operands: outputs new mean, new variance; inputs running mean, running variance, mean, residual, variance.
+public struct BatchNormRunning: KernelProblem {
+  public var channels: Int
+  public var weight: Double
+  public var varianceFactor: Double
+  public var dtype: DType
+
+  public init(channels: Int, weight: Double, varianceFactor: Double, dtype: DType = .float32) {
+    self.channels = channels
+    self.weight = weight
+    self.varianceFactor = varianceFactor
+    self.dtype = dtype
+  }
+
+  public static let family = "batchNormRunningUpdate"
+  public var label: String { "\(channels)" }
+
+  public static let variants: [Variant<BatchNormRunning>] = [
+    Variant("naive") { problem, operands, context in
+      [
+        try context.bind(
+          "batchnorm_running_update", of: ProgramSpec("batchnorm_running_update.cl", real: problem.dtype.real),
+          real: problem.dtype,
+          (operands.outputs + operands.inputs).map { .buffer($0) }
+            + [.real(problem.weight), .real(problem.varianceFactor), .int(problem.channels)],
+          global: [problem.channels], label: problem.label)
+      ]
+    }
+  ]
+}

@@ -1,0 +1,71 @@
+import KeelCL
+import KeelCore
+
+/// A kernel with its arguments set, ready to be enqueued any number of times.
+public struct BoundLaunch {
+  /// The kernel and what it works on: `gemm_tiled_cpu 32×32×784`.
+  public let label: String
+  public let kernel: Kernel
+  public let global: [Int]
+  public let local: [Int]?
+  /// Floating-point operations, and bytes that must move, at least; for the profile.
+  public let flops: Double
+  public let bytes: Double
+
+  /// Path of the layer that the launch works for.
+  public var path = ""
+
+  public func enqueue(on queue: Queue) throws(CLError) {
+    _ = try queue.enqueue(kernel, global: global, local: local)
+  }
+}
+
+/// An argument of a kernel, in the order of its signature.
+public enum Argument {
+  case buffer(Buffer)
+  case int(Int)
+  case long(Int)
+  /// A scalar of the program's `REAL`.
+  case real(Double)
+}
+
+/// A problem that no kernel of the family takes, or that is too large for one.
+public struct PrimitiveError: Error, Equatable, CustomStringConvertible {
+  public let description: String
+
+  init(_ family: String, _ message: String) { description = "[\(family)] \(message)" }
+}
+
+extension ComputeContext {
+  /// Builds the kernel `name` of a program and sets its arguments.
+  ///
+  /// - Parameters:
+  ///   - real: element type of the program; decides how `.real` arguments are passed.
+  ///   - isSingleItem: the kernel is written for one work-item a work-group.
+  func bind(
+    _ name: String, of spec: ProgramSpec, real: DType, _ arguments: [Argument], global: [Int],
+    isSingleItem: Bool = false, label: String, flops: Double = 0, bytes: Double = 0
+  ) throws -> BoundLaunch {
+    let kernel = try programs.kernel(name, of: spec)
+    for (index, argument) in arguments.enumerated() {
+      switch argument {
+      case .buffer(let buffer): try kernel.setArgument(index, buffer)
+      case .long(let value): try kernel.setArgument(index, Int64(value))
+      case .int(let value):
+        guard let narrow = Int32(exactly: value) else {
+          throw PrimitiveError(name, "expects sizes below 2³¹, got \(value)")
+        }
+        try kernel.setArgument(index, narrow)
+      case .real(let value):
+        if real == .float64 {
+          try kernel.setArgument(index, value)
+        } else {
+          try kernel.setArgument(index, Float(value))
+        }
+      }
+    }
+    return BoundLaunch(
+      label: "\(name) \(label)", kernel: kernel, global: global,
+      local: isSingleItem ? global.map { _ in 1 } : nil, flops: flops, bytes: bytes)
+  }
+}

@@ -1,0 +1,36 @@
+import Foundation
+import KeelCL
+import KeelKernels
+
+/// A device made ready for work: context, in-order queue, profile, and the programs built so far.
+public final class ComputeContext {
+  public let device: Device
+  public let profile: DeviceProfile
+  public let context: Context
+  public let queue: Queue
+  public let programs: ProgramLibrary
+
+  /// - Parameters:
+  ///   - profiling: whether events tell the time of launches.
+  ///   - environment: `KEEL_KERNELS_DIR`, `KEEL_CACHE_DIR` and `KEEL_DEBUG` are read from it.
+  public init(
+    _ device: Device, profiling: Bool = false,
+    environment: [String: String] = ProcessInfo.processInfo.environment
+  ) throws {
+    self.device = device
+    profile = DeviceProfile(device)
+    context = try Context(device: device)
+    queue = try Queue(context: context, profiling: profiling)
+    programs = ProgramLibrary(
+      context: context, source: KernelSource(directory: environment["KEEL_KERNELS_DIR"]),
+      cache: BinaryCache(environment: environment),
+      showsSources: (environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0) >= 2)
+  }
+
+  /// A buffer of its own; `pattern` fills it.
+  public func buffer(byteCount: Int, filledWith pattern: [UInt8] = [0]) throws -> Buffer {
+    let buffer = try Buffer(context: context, byteCount: byteCount)
+    try queue.fill(buffer, pattern: pattern)
+    return buffer
+  }
+}

@@ -1,0 +1,135 @@
+import KeelCL
+import KeelCore
+
+/// A mini-batch of resident rows, converted: out[i] = data[order[cursor[component] + i]]·scale.
+///
+/// Operands: outputs one; inputs data, order, cursor.
+public struct GatherProblem: KernelProblem {
+  public var source: DType
+  public var destination: DType
+  public var rows: Int
+  /// Elements of a row.
+  public var width: Int
+  public var dataRows: Int
+  public var positions: Int
+  public var component: Int
+  public var scale: Double
+
+  public init(
+    source: DType, destination: DType, rows: Int, width: Int, dataRows: Int, positions: Int, component: Int,
+    scale: Double = 1
+  ) {
+    self.source = source
+    self.destination = destination
+    self.rows = rows
+    self.width = width
+    self.dataRows = dataRows
+    self.positions = positions
+    self.component = component
+    self.scale = scale
+  }
+
+  public static let family = "gather"
+  public var label: String { "\(rows)×\(width) \(source) to \(destination)" }
+
+  public static let variants: [Variant<GatherProblem>] = [
+    Variant("rows", takes: { $1.isCPU }) { problem, operands, context in
+      [try problem.bind("gather_rows", operands, context, global: [problem.rows], isSingleItem: true)]
+    },
+    Variant("naive") { problem, operands, context in
+      [try problem.bind("gather_each", operands, context, global: [problem.width, problem.rows], isSingleItem: false)]
+    },
+  ]
+
+  private func bind(
+    _ kernel: String, _ operands: Operands, _ context: ComputeContext, global: [Int], isSingleItem: Bool
+  ) throws -> BoundLaunch {
+    let real: DType = destination == .float64 ? .float64 : .float32
+    var spec = ProgramSpec("gather.cl", real: real.real)
+    spec.define("SOURCE", source.openCLName)
+    spec.define("DESTINATION", destination == .int32 ? "int" : "REAL")
+    return try context.bind(
+      kernel, of: spec, real: real,
+      (operands.outputs + operands.inputs).map { .buffer($0) } + [
+        .real(scale), .real(0), .int(rows), .int(width), .int(component), .int(dataRows), .int(positions),
+      ], global: global, isSingleItem: isSingleItem, label: label,
+      bytes: Double(rows * width * (source.byteCount + destination.byteCount)))
+  }
+}
+
+/// Permuted axes of a tensor of up to four. Operands: outputs one; inputs one.
+public struct TransposeProblem: KernelProblem {
+  /// Extents of the result, outermost first, padded with 1 in front to four.
+  public let extents: [Int]
+  /// For each axis of the result the stride in the operand, in elements.
+  public let strides: [Int]
+  public let dtype: DType
+
+  /// - Parameter permutation: axis `i` of the result is axis `permutation[i]` of `shape`; at most four.
+  public init(_ shape: Shape, permutation: [Int], dtype: DType) {
+    let source = shape.strides
+    let padding = max(0, 4 - shape.rank)
+    extents = [Int](repeating: 1, count: padding) + permutation.map { shape[$0] }
+    strides = [Int](repeating: 0, count: padding) + permutation.map { source[$0] }
+    self.dtype = dtype
+  }
+
+  public static let family = "transpose"
+  public var label: String { extents.map(String.init).joined(separator: "×") }
+
+  public static let variants: [Variant<TransposeProblem>] = [
+    Variant("rows", takes: { $1.isCPU }) { problem, operands, context in
+      let e = problem.extents
+      return [
+        try problem.bind("transpose_rows", operands, context, global: [e[2], e[0] * e[1]], isSingleItem: true)
+      ]
+    },
+    Variant("naive") { problem, operands, context in
+      let e = problem.extents
+      return [
+        try problem.bind("transpose_each", operands, context, global: [e[3], e[2], e[0] * e[1]], isSingleItem: false)
+      ]
+    },
+  ]
+
+  private func bind(
+    _ kernel: String, _ operands: Operands, _ context: ComputeContext, global: [Int], isSingleItem: Bool
+  ) throws -> BoundLaunch {
+    try context.bind(
+      kernel, of: ProgramSpec("transpose.cl", real: dtype.real), real: dtype,
+      (operands.outputs + operands.inputs).map { .buffer($0) } + (extents + strides).map { .int($0) }, global: global,
+      isSingleItem: isSingleItem, label: label, bytes: Double(2 * extents.reduce(1, *) * dtype.byteCount))
+  }
+}
+
+/// Scalars written into a row of a history. Operands: outputs the history; inputs the scalars, then the cursor.
+public struct RecordProblem: KernelProblem {
+  /// Rows of the history.
+  public var rows: Int
+  public var columns: Int
+  public var component: Int
+  public var dtype: DType
+
+  public init(rows: Int, columns: Int, component: Int, dtype: DType = .float32) {
+    self.rows = rows
+    self.columns = columns
+    self.component = component
+    self.dtype = dtype
+  }
+
+  public static let family = "record"
+  public var label: String { "\(columns)" }
+
+  public static let variants: [Variant<RecordProblem>] = [
+    Variant("naive") { problem, operands, context in
+      var spec = ProgramSpec("record.cl", real: problem.dtype.real)
+      spec.define("COUNT", "\(problem.columns)")
+      return [
+        try context.bind(
+          "record", of: spec, real: problem.dtype,
+          (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(problem.component), .int(problem.rows)],
+          global: [1], label: problem.label)
+      ]
+    }
+  ]
+}

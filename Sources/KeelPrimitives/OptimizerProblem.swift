@@ -1,0 +1,65 @@
+import Foundation
+import KeelCL
+import KeelCore
+
+/// The update of a flat run of parameters.
+///
+/// Operands: outputs parameters and slots, changed in place; inputs gradients, learning rates, cursor.
+public struct OptimizerProblem: KernelProblem {
+  public enum Rule: Hashable, Sendable {
+    case sgd(momentum: Double, nesterov: Bool, weightDecay: Double)
+    case adam(beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double)
+  }
+
+  public var rule: Rule
+  public var count: Int
+  public var dtype: DType
+
+  public init(_ rule: Rule, count: Int, dtype: DType = .float32) {
+    self.rule = rule
+    self.count = count
+    self.dtype = dtype
+  }
+
+  public static let family = "optimizer"
+  public var label: String { "\(count)" }
+
+  public static let variants: [Variant<OptimizerProblem>] = [
+    Variant("blocks", takes: { $1.isCPU }) { problem, operands, context in
+      let block = flatBlock(problem.count)
+      return [
+        try problem.bind(
+          "blocks", operands, context, block: block, global: [divideUp(problem.count, block)], isSingleItem: true)
+      ]
+    },
+    Variant("naive") { problem, operands, context in
+      [try problem.bind("each", operands, context, block: 1, global: [problem.count], isSingleItem: false)]
+    },
+  ]
+
+  private func bind(
+    _ form: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
+  ) throws -> BoundLaunch {
+    let name: String
+    var spec: ProgramSpec
+    let settings: [Double]
+    switch rule {
+    case .sgd(let momentum, let nesterov, let weightDecay):
+      name = "sgd"
+      spec = ProgramSpec("sgd.cl", real: dtype.real)
+      spec.define("MOMENTUM", momentum == 0 ? "0" : "1")
+      spec.define("NESTEROV", nesterov ? "1" : "0")
+      settings = [momentum, 0, weightDecay]
+    case .adam(let beta1, let beta2, let epsilon, let weightDecay):
+      name = "adam"
+      spec = ProgramSpec("adam.cl", real: dtype.real)
+      settings = [beta1, beta2, epsilon, log(beta1), log(beta2), weightDecay]
+    }
+    return try context.bind(
+      "\(name)_\(form)", of: spec, real: dtype,
+      (operands.outputs + operands.inputs).map { .buffer($0) } + settings.map { .real($0) }
+        + [.long(count), .long(block)],
+      global: global, isSingleItem: isSingleItem, label: label, flops: 10 * Double(count),
+      bytes: Double(count * (2 * operands.outputs.count + 1) * dtype.byteCount))
+  }
+}

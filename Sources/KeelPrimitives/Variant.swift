@@ -1,0 +1,110 @@
+import KeelCL
+import KeelCore
+
+/// Something that kernels solve: its sizes and types, no buffers.
+public protocol KernelProblem: Hashable, Sendable {
+  /// Names the family in errors and in the choice of variants.
+  static var family: String { get }
+  /// Ordered: the first that takes device and problem wins. The last one takes every problem on every device.
+  static var variants: [Variant<Self>] { get }
+  /// Sizes, for a person: `32×10×32 NT`.
+  var label: String { get }
+}
+
+/// The buffers of one launch. A buffer may be both output and input where the kernel says so.
+public struct Operands {
+  public var outputs: [Buffer]
+  public var inputs: [Buffer]
+  /// What the slot's expression reads.
+  public var extras: [Buffer]
+  public var workspace: Buffer?
+
+  public init(outputs: [Buffer], inputs: [Buffer], extras: [Buffer] = [], workspace: Buffer? = nil) {
+    self.outputs = outputs
+    self.inputs = inputs
+    self.extras = extras
+    self.workspace = workspace
+  }
+}
+
+/// One way of solving a problem.
+public struct Variant<Problem: KernelProblem>: Sendable {
+  public let name: String
+  /// Whether device and problem meet what the kernels assume.
+  public let takes: @Sendable (Problem, DeviceProfile) -> Bool
+  /// Scratch memory wanted, in bytes.
+  public let workspaceBytes: @Sendable (Problem) -> Int
+  public let bind: @Sendable (Problem, Operands, ComputeContext) throws -> [BoundLaunch]
+
+  init(
+    _ name: String, takes: @escaping @Sendable (Problem, DeviceProfile) -> Bool = { _, _ in true },
+    workspaceBytes: @escaping @Sendable (Problem) -> Int = { _ in 0 },
+    bind: @escaping @Sendable (Problem, Operands, ComputeContext) throws -> [BoundLaunch]
+  ) {
+    self.name = name
+    self.takes = takes
+    self.workspaceBytes = workspaceBytes
+    self.bind = bind
+  }
+}
+
+extension KernelProblem {
+  /// The variant for a device: the first that fits, or the one that `forced` names for this family. Throws when that one
+  /// does not exist or does not take the problem.
+  public func variant(on profile: DeviceProfile, forced: [String: String] = [:]) throws -> Variant<Self> {
+    let wanted = forced[Self.family]
+    for variant in Self.variants where wanted.map({ $0 == variant.name }) ?? true {
+      if variant.takes(self, profile) { return variant }
+    }
+    throw PrimitiveError(
+      Self.family, "\(label): expects one of \(Self.variants.map(\.name).joined(separator: ", ")), got "
+        + (wanted.map { "\($0), which does not take it on \(profile.name)" } ?? "none that takes it"))
+  }
+}
+
+/// Generated text for a kernel's slot: an elementwise expression over one value and extra operands.
+public struct Slot: Hashable, Sendable {
+  /// How an extra operand is indexed.
+  public enum Access: String, Hashable, Sendable {
+    /// As the kernel's own output.
+    case full
+    /// One element a column (a GEMM's N).
+    case column
+    /// One element a row (a GEMM's M).
+    case row
+    case scalar
+  }
+
+  public var extras: [Access]
+  /// Statements that rewrite `value`; the extra operands are `a0`, `a1`, … of type `V`.
+  public var statements: String
+
+  public init(extras: [Access], statements: String) {
+    self.extras = extras
+    self.statements = statements
+  }
+
+  /// Defines the macros of the slot `name` in front of a program.
+  func fill(_ name: String, in spec: inout ProgramSpec) {
+    let parameters = extras.indices.map { ", __global const REAL* restrict e\($0)" }.joined()
+    let loads = extras.enumerated().map { index, access in
+      switch access {
+      case .full: "V a\(index) = LOAD(e\(index), full); "
+      case .column: "V a\(index) = LOAD(e\(index), col); "
+      case .row: "V a\(index) = (V)(e\(index)[row]); "
+      case .scalar: "V a\(index) = (V)(e\(index)[0]); "
+      }
+    }.joined()
+    spec.define("\(name)_PARAMETERS", parameters)
+    spec.define("\(name)_ARGUMENTS", extras.indices.map { ", e\($0)" }.joined())
+    spec.define("\(name)(V, LOAD, value, full, row, col)", "{ \(loads)\(statements) }")
+  }
+}
+
+extension DType {
+  /// The element type as the programs' `REAL`.
+  var real: String { openCLName }
+}
+
+/// ⌈a / b⌉.
+func divideUp(_ a: Int, _ b: Int) -> Int { (a + b - 1) / b }

@@ -1,0 +1,205 @@
+import Foundation
+import KeelCL
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+/// A graph compiled for one device: launches with their arguments set, in the order in which they run.
+///
+/// `run()` is a loop over launches. It allocates nothing, sets no argument and does not wait.
+public final class Executable {
+  /// How a graph is compiled.
+  public struct Options: Sendable {
+    /// Off: structured operations run as their definitions say, every elementwise function is a launch.
+    public var fuses = true
+    /// Variants to use instead of the first that fits, by family.
+    public var variants: [String: String] = [:]
+    /// Bytes behind each value that no kernel may touch; with them no two values share bytes.
+    public var guardBytes = 0
+    /// Stages to print on standard error: `trace`, the name of a pass, `plan`, `launches`, or `all`.
+    public var dumps: Set<String> = []
+    /// 1 prints a line a launch at every run, with its time.
+    public var debugLevel = 0
+
+    public init() {}
+
+    /// As `KEEL_FUSE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
+    public init(environment: [String: String]) {
+      fuses = environment["KEEL_FUSE"] != "0"
+      dumps = Set((environment["KEEL_DUMP"] ?? "").split(separator: ",").map { String($0) })
+      debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
+    }
+
+    public static var environment: Options { Options(environment: ProcessInfo.processInfo.environment) }
+  }
+
+  /// The graph that runs, after all passes.
+  public let graph: Graph
+  public let plan: MemoryPlan
+  public let launches: [BoundLaunch]
+  /// The variants that were chosen, in the order of the nodes.
+  public let variants: [String]
+
+  let context: ComputeContext
+  private let options: Options
+  private let variables: VariableStore
+  private let constants: Buffer
+  private let gradients: Buffer
+  private let activations: Buffer
+
+  /// Compiles a graph. Throws the graph's error, a compiler's log, or what the device says.
+  ///
+  /// - Parameters:
+  ///   - variables: holds every input that the graph names.
+  public init(_ source: Graph, variables: VariableStore, options: Options = .environment) throws {
+    self.variables = variables
+    self.options = options
+    context = variables.context
+    let profile = context.profile
+    func dump(_ stage: String, _ text: @autoclosure () -> String) {
+      guard options.dumps.contains(stage) || options.dumps.contains("all") else { return }
+      FileHandle.standardError.write(Data("// \(stage)\n\(text())\n".utf8))
+    }
+
+    dump("trace", source.description)
+    let pipeline = options.fuses ? Pipeline.standard : .unfused
+    let graph = try pipeline.run(source) { pass, graph in dump(pass, graph.description) }
+    try Self.check(graph, variables, profile)
+
+    let lowering = Lowering(graph: graph, profile: profile, forced: options.variants)
+    let lowered = try graph.nodes.map { node in
+      do { return try lowering.lower(node) } catch { throw ExecutableError(node, error) }
+    }
+    let workspaces = lowered.enumerated().compactMap { index, lowered in lowered.map { (index, $0.workspaceBytes) } }
+    let plan = MemoryPlan(
+      graph, alignment: profile.alignment, guardBytes: options.guardBytes,
+      workspaceBytes: Dictionary(uniqueKeysWithValues: workspaces), parameters: variables.parameterLayout,
+      sharesBytes: options.guardBytes == 0)
+    dump("plan", plan.report(graph))
+
+    // With guards, memory starts as NaN: a kernel that reads what nobody wrote shows.
+    let fill: [UInt8] = options.guardBytes > 0 ? [0xFF] : [0]
+    constants = try context.buffer(byteCount: plan.constantByteCount, filledWith: fill)
+    // Padding between gradients stays 0, so that a flat optimizer launch leaves the parameters' padding alone.
+    gradients = try context.buffer(byteCount: variables.parameterLayout.byteCount)
+    activations = try context.buffer(byteCount: plan.activationByteCount, filledWith: fill)
+    let arenas = Arenas(
+      variables: variables, constants: constants, gradients: gradients, activations: activations)
+
+    // Constants are written once, here.
+    for (index, node) in graph.nodes.enumerated() {
+      guard case .constant(let constant) = node.operation else { continue }
+      let values = constant.splat.map { [Double](repeating: $0, count: constant.type.count) } ?? constant.values
+      let tensor = try HostTensor(constant.type, values: values)
+      let buffer = try arenas.buffer(Value(node: index), graph, plan)
+      try context.queue.write(buffer, bytes: tensor.bytes)
+    }
+
+    var launches: [BoundLaunch] = []
+    for (index, node) in graph.nodes.enumerated() {
+      guard let lowered = lowered[index] else { continue }
+      let placed = PlacedNode(
+        outputs: try node.types.indices.map { try arenas.buffer(Value(node: index, output: $0), graph, plan) },
+        inputs: try node.inputs.map { try arenas.buffer($0, graph, plan) },
+        workspace: try plan.workspaces[index].map {
+          try arenas.activations.slice(byteOffset: $0, byteCount: lowered.workspaceBytes)
+        })
+      do {
+        launches += try lowered.bind(placed, context).map { launch in
+          var launch = launch
+          launch.path = node.path
+          return launch
+        }
+      } catch { throw ExecutableError(node, error) }
+    }
+    for copy in plan.copies {
+      let placed = PlacedNode(
+        outputs: [try variables.buffer(copy.variable)], inputs: [try arenas.buffer(copy.value, graph, plan)])
+      launches += try lowering.copy(graph.type(of: copy.value)).bind(placed, context)
+    }
+    dump("launches", launches.map { "\($0.label)  global \($0.global)  \($0.path)" }.joined(separator: "\n"))
+
+    self.graph = graph
+    self.plan = plan
+    self.launches = launches
+    variants = lowered.compactMap { $0?.variant }
+  }
+
+  /// Enqueues every launch, in order. Does not wait for the device.
+  public func run() throws {
+    if options.debugLevel > 0 {
+      for time in try profile() { FileHandle.standardError.write(Data("\(time)\n".utf8)) }
+      return
+    }
+    for launch in launches { try launch.enqueue(on: context.queue) }
+  }
+
+  /// Waits for the device and copies an output back.
+  public func output(_ name: String) throws -> HostTensor {
+    guard let output = graph.outputs.first(where: { $0.name == name }) else {
+      throw ExecutableError(
+        "[executable] no output \(name); there are \(graph.outputs.map(\.name).joined(separator: ", "))")
+    }
+    let arenas = Arenas(variables: variables, constants: constants, gradients: gradients, activations: activations)
+    let type = graph.type(of: output.value)
+    let buffer = try arenas.buffer(output.value, graph, plan)
+    return try HostTensor(type, bytes: try context.queue.read(buffer, byteCount: type.byteCount))
+  }
+
+  /// Places where something was written behind a value. Always empty without guards.
+  public func brokenGuards() throws -> [String] {
+    guard options.guardBytes > 0 else { return [] }
+    let bytes = try context.queue.read(activations)
+    var broken: [String] = []
+    for (value, location) in plan.locations {
+      guard case .activation(let offset) = location else { continue }
+      let end = offset + graph.type(of: value).byteCount
+      if bytes[end..<end + options.guardBytes].contains(where: { $0 != 0xFF }) {
+        broken.append("\(graph.nodes[value.node].operation.rules.name) result \(value.output)")
+      }
+    }
+    return broken.sorted() + (try variables.brokenGuards())
+  }
+
+  /// Throws unless every input is a variable of the right type and the device has the element types.
+  private static func check(_ graph: Graph, _ variables: VariableStore, _ profile: DeviceProfile) throws {
+    for (_, input, type) in graph.inputs where variables.type(of: input.label) != type {
+      let known = variables.type(of: input.label).map { "\($0)" } ?? "no such variable"
+      throw ExecutableError("[executable] \(input.label) expects \(type), got \(known)")
+    }
+    if !profile.hasFP64, let node = graph.nodes.first(where: { $0.types.contains { $0.dtype == .float64 } }) {
+      throw ExecutableError(
+        "[\(node.operation.rules.name)] \(node.path): expects a device with double precision, \(profile.name) has none")
+    }
+  }
+}
+
+/// The buffers that locations of a plan point into.
+private struct Arenas {
+  let variables: VariableStore
+  let constants: Buffer
+  let gradients: Buffer
+  let activations: Buffer
+
+  func buffer(_ value: Value, _ graph: Graph, _ plan: MemoryPlan) throws -> Buffer {
+    let byteCount = graph.type(of: value).byteCount
+    switch plan.locations[value] {
+    case .variable(let name): return try variables.buffer(name)
+    case .constant(let offset): return try constants.slice(byteOffset: offset, byteCount: byteCount)
+    case .gradient(let offset): return try gradients.slice(byteOffset: offset, byteCount: byteCount)
+    case .activation(let offset): return try activations.slice(byteOffset: offset, byteCount: byteCount)
+    case nil: throw ExecutableError("[plan] %\(value.node) has no place")
+    }
+  }
+}
+
+/// What stood in the way of compiling a graph.
+public struct ExecutableError: Error, CustomStringConvertible {
+  public let description: String
+
+  init(_ description: String) { self.description = description }
+
+  init(_ node: Node, _ error: any Error) {
+    description = "[\(node.operation.rules.name)] " + (node.path.isEmpty ? "" : "\(node.path): ") + "\(error)"
+  }
+}

@@ -1,0 +1,134 @@
+import KeelCL
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+/// A node once the memory plan has given it buffers.
+struct PlacedNode {
+  var outputs: [Buffer]
+  var inputs: [Buffer]
+  var workspace: Buffer?
+}
+
+/// A node whose kernels are chosen: what scratch memory they want, and how they are bound to buffers.
+struct Lowered {
+  var workspaceBytes = 0
+  var variant = ""
+  var bind: (PlacedNode, ComputeContext) throws -> [BoundLaunch]
+}
+
+/// Chooses kernels for the nodes of a graph on a device.
+struct Lowering {
+  let graph: Graph
+  let profile: DeviceProfile
+  /// Names of variants that tests want, by family.
+  let forced: [String: String]
+
+  /// Nil for nodes that need no launch. Throws when no kernel takes the node.
+  func lower(_ node: Node) throws -> Lowered? {
+    let inputs = node.inputs.map { graph.type(of: $0) }
+    switch node.operation {
+    case .input, .constant, .reshape:
+      return nil
+    case .elementwise(let operation):
+      return try elementwise(Expression(operation.function), inputs, node)
+    case .fused(let operation):
+      return try elementwise(operation.expression, inputs, node)
+    case .cast, .broadcast:
+      return try elementwise(Expression(.copy), inputs, node)
+    case .transpose(let operation):
+      return try lowered(
+        TransposeProblem(inputs[0].shape, permutation: operation.permutation, dtype: inputs[0].dtype))
+    case .reduce(let operation):
+      let extents = operation.extents(of: inputs[0].shape)
+      return try lowered(
+        Reduction(
+          operation.kind == .sum ? .sum : .max, outer: extents.outer, reduced: extents.reduced, inner: extents.inner,
+          dtype: inputs[0].dtype))
+    case .matMul(let operation):
+      return try matMul(operation, inputs, node)
+    case .gather(let operation):
+      return try lowered(
+        GatherProblem(
+          source: inputs[0].dtype, destination: operation.dtype, rows: operation.rows,
+          width: inputs[0].count / inputs[0].shape[0], dataRows: inputs[0].shape[0], positions: inputs[1].count,
+          component: Cursor.sample, scale: operation.scale))
+    case .record:
+      return try lowered(
+        RecordProblem(
+          rows: inputs[0].shape[0], columns: inputs[0].shape[1], component: Cursor.stepInEpoch, dtype: inputs[0].dtype)
+      ) { placed in
+        // The history stays where it is; the cursor comes last in the kernel.
+        Operands(outputs: placed.outputs, inputs: Array(placed.inputs.dropFirst(2)) + [placed.inputs[1]])
+      }
+    case .batchNormTraining(let operation):
+      return try lowered(
+        BatchNormForward(
+          ChannelExtents(inputs[0].shape, axis: operation.axis), epsilon: operation.epsilon, dtype: inputs[0].dtype,
+          epilogue: operation.epilogue?.slot(inputs.dropFirst(3).map { $0.count == 1 ? .scalar : .full })),
+        slotInputs: 3)
+    case .batchNormBackward(let operation):
+      return try lowered(
+        BatchNormBackwardProblem(
+          ChannelExtents(inputs[1].shape, axis: operation.axis), epsilon: operation.epsilon, dtype: inputs[1].dtype,
+          prologue: operation.prologue?.slot(inputs.dropFirst(6).map { $0.count == 1 ? .scalar : .full })),
+        slotInputs: 6)
+    case .batchNormRunningUpdate(let operation):
+      return try lowered(
+        BatchNormRunning(
+          channels: inputs[0].count, weight: operation.weight, varianceFactor: operation.varianceFactor,
+          dtype: inputs[0].dtype))
+    case .softmaxCrossEntropy:
+      return try softmax(.forward, logits: inputs[0], node)
+    case .softmaxCrossEntropyBackward:
+      return try softmax(.backward, logits: inputs[1], node)
+    case .topOne:
+      return try softmax(.topOne, logits: inputs[0], node)
+    case .optimizerStep(let operation):
+      return try optimizerStep(operation, inputs)
+    }
+  }
+
+  /// A launch that copies one buffer to another of the same type: an update that no kernel makes in place.
+  func copy(_ type: TensorType) throws -> Lowered {
+    try lowered(ElementwiseProblem(Expression(.copy), inputs: [type], output: type, title: "copy"))
+  }
+
+  /// - Parameter slotInputs: operands from this one on belong to the kernel's slot; nil for none.
+  private func lowered<Problem: KernelProblem>(
+    _ problem: Problem, slotInputs: Int? = nil, _ operands: ((PlacedNode) -> Operands)? = nil
+  ) throws -> Lowered {
+    let variant = try problem.variant(on: profile, forced: forced)
+    return Lowered(workspaceBytes: variant.workspaceBytes(problem), variant: "\(Problem.family).\(variant.name)") {
+      placed, context in
+      let split = slotInputs ?? placed.inputs.count
+      let chosen = operands?(placed)
+        ?? Operands(
+          outputs: placed.outputs, inputs: Array(placed.inputs[..<split]), extras: Array(placed.inputs[split...]),
+          workspace: placed.workspace)
+      return try variant.bind(problem, chosen, context)
+    }
+  }
+
+  private func elementwise(_ expression: Expression, _ inputs: [TensorType], _ node: Node) throws -> Lowered {
+    let title = node.operation.rules.name
+    return try lowered(ElementwiseProblem(expression, inputs: inputs, output: node.types[0], title: title))
+  }
+
+  private func matMul(_ operation: MatMul, _ inputs: [TensorType], _ node: Node) throws -> Lowered {
+    let (m, n, k) = operation.extents(inputs[0].shape, inputs[1].shape)
+    let extras = inputs.dropFirst(2).map { input -> Slot.Access in
+      if input.count == 1 { return .scalar }
+      if input.shape == [m, n] { return .full }
+      return input.shape == [m, 1] ? .row : .column
+    }
+    return try lowered(
+      Gemm(
+        m: m, n: n, k: k, transposeA: operation.transposeA, transposeB: operation.transposeB, dtype: inputs[0].dtype,
+        epilogue: operation.epilogue?.slot(extras)), slotInputs: 2)
+  }
+
+  private func softmax(_ kind: SoftmaxProblem.Kind, logits: TensorType, _ node: Node) throws -> Lowered {
+    try lowered(SoftmaxProblem(kind, rows: logits.shape[0], classes: logits.shape[1], dtype: logits.dtype))
+  }
+}

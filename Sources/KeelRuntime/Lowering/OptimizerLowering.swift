@@ -1,0 +1,64 @@
+import KeelCL
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+extension Lowering {
+  /// One flat launch for each run of parameters whose gradients and slots lie as they do: for all of them, unless some
+  /// are frozen.
+  func optimizerStep(_ step: OptimizerStep, _ inputs: [TensorType]) throws -> Lowered? {
+    if step.count == 0 { return nil }
+    let dtype = inputs[2].dtype
+    let rule: OptimizerProblem.Rule =
+      switch step.rule {
+      case .sgd(let momentum, let nesterov, let weightDecay):
+        .sgd(momentum: momentum, nesterov: nesterov, weightDecay: weightDecay)
+      case .adam(let beta1, let beta2, let epsilon, let weightDecay):
+        .adam(beta1: beta1, beta2: beta2, epsilon: epsilon, weightDecay: weightDecay)
+      }
+    let variant = try OptimizerProblem(rule, count: 1, dtype: dtype).variant(on: profile, forced: forced)
+    return Lowered(variant: "\(OptimizerProblem.family).\(variant.name)") { placed, context in
+      // For each parameter: itself, its slots, its gradient.
+      let positions = [step.parameters] + step.rule.slots.indices.map(step.slot) + [step.gradients]
+      let columns = positions.map { Array(placed.inputs[$0]) }
+      return try Self.runs(columns).flatMap { run in
+        let buffers = try columns.map { try Self.joined(Array($0[run])) }
+        let problem = OptimizerProblem(rule, count: buffers[0].byteCount / dtype.byteCount, dtype: dtype)
+        return try variant.bind(
+          problem,
+          Operands(
+            outputs: Array(buffers.dropLast()), inputs: [buffers[buffers.count - 1], placed.inputs[0], placed.inputs[1]]),
+          context)
+      }
+    }
+  }
+
+  /// Ranges over which all columns of buffers advance by the same number of bytes, in one parent each. What lies
+  /// between two of a run is padding.
+  private static func runs(_ columns: [[Buffer]]) -> [Range<Int>] {
+    var runs: [Range<Int>] = []
+    var start = 0
+    for index in 1..<max(columns[0].count, 1) + 1 {
+      let continues = index < columns[0].count && columns.allSatisfy { column in
+        let step = column[index].byteOffset - column[index - 1].byteOffset
+        let own = columns[0][index].byteOffset - columns[0][index - 1].byteOffset
+        // Padding is less than a page; more than that is a tensor left out.
+        return column[index].parent === column[start].parent && step == own
+          && (0..<4096).contains(step - column[index - 1].byteCount)
+      }
+      if !continues {
+        runs.append(start..<index)
+        start = index
+      }
+    }
+    return runs
+  }
+
+  private static func joined(_ buffers: [Buffer]) throws -> Buffer {
+    guard let first = buffers.first, let last = buffers.last, let parent = first.parent, buffers.count > 1 else {
+      return buffers[0]
+    }
+    return try parent.slice(
+      byteOffset: first.byteOffset, byteCount: last.byteOffset + last.byteCount - first.byteOffset)
+  }
+}

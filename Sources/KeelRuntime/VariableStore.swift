@@ -1,0 +1,128 @@
+import KeelCL
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+/// A value that outlives a run.
+public struct Variable: Hashable, Sendable {
+  public var name: String
+  public var type: TensorType
+  public var role: Role
+
+  public init(_ name: String, _ type: TensorType, _ role: Role) {
+    self.name = name
+    self.type = type
+    self.role = role
+  }
+}
+
+/// The variables of a model and of its training on one device.
+///
+/// Parameters, running statistics and optimizer slots lie side by side in a buffer for each role; data and control
+/// values have a buffer each. Executables that name the same variable share it.
+public final class VariableStore {
+  /// A variable that nobody declared, or with another type.
+  public struct Failure: Error, Equatable, CustomStringConvertible {
+    public let description: String
+  }
+
+  public let context: ComputeContext
+  private let guardBytes: Int
+  private var variables: [String: Variable] = [:]
+  private var slices: [String: Buffer] = [:]
+  private var arenas: [(role: Role, buffer: Buffer, layout: ArenaLayout, variables: [Variable])] = []
+  /// Where each parameter lies in the buffer of parameters.
+  public private(set) var parameterLayout: ArenaLayout
+
+  /// - Parameter guardBytes: left behind each variable and filled with 0xFF, for ``brokenGuards()``.
+  public init(_ context: ComputeContext, guardBytes: Int = 0) {
+    self.context = context
+    self.guardBytes = guardBytes
+    parameterLayout = ArenaLayout([], alignment: context.profile.alignment)
+  }
+
+  /// Makes room for variables, all zero. Of the roles that share a buffer, all variables of a role come in one call.
+  public func declare(_ new: [Variable]) throws {
+    for role in [Role.parameter, .runningStatistic, .optimizerSlot] {
+      let group = new.filter { $0.role == role }
+      if group.isEmpty { continue }
+      guard !arenas.contains(where: { $0.role == role && role == .parameter }) else {
+        throw Failure(description: "[variables] parameters are declared once, all together")
+      }
+      let layout = try allocate(group, role)
+      if role == .parameter { parameterLayout = layout }
+    }
+    for variable in new where variable.role == .data || variable.role == .control {
+      release(variable.name)
+      _ = try allocate([variable], variable.role)
+    }
+  }
+
+  /// Forgets a variable of its own buffer, so that the next declaration may change its type.
+  public func release(_ name: String) {
+    guard let known = variables[name], known.role == .data || known.role == .control else { return }
+    arenas.removeAll { $0.variables == [known] }
+    variables[name] = nil
+    slices[name] = nil
+  }
+
+  private func allocate(_ group: [Variable], _ role: Role) throws -> ArenaLayout {
+    let layout = ArenaLayout(
+      group.map { ($0.name, $0.type) }, alignment: context.profile.alignment, guardBytes: guardBytes)
+    guard layout.byteCount <= context.profile.maxAllocationBytes else {
+      throw Failure(
+        description: "[variables] \(role) of \(layout.byteCount) bytes expected within the device's largest buffer, "
+          + "\(context.profile.maxAllocationBytes) bytes")
+    }
+    let arena = try context.buffer(byteCount: layout.byteCount, filledWith: guardBytes > 0 ? [0xFF] : [0])
+    for variable in group {
+      let slice = try arena.slice(byteOffset: layout.offsets[variable.name] ?? 0, byteCount: variable.type.byteCount)
+      if guardBytes > 0 { try context.queue.fill(slice) }
+      variables[variable.name] = variable
+      slices[variable.name] = slice
+    }
+    arenas.append((role, arena, layout, group))
+    return layout
+  }
+
+  /// The type of a variable, or nil when there is none of this name.
+  public func type(of name: String) -> TensorType? { variables[name]?.type }
+
+  public func buffer(_ name: String) throws -> Buffer {
+    guard let buffer = slices[name] else {
+      throw Failure(description: "[variables] no \(name); there are \(variables.keys.sorted().joined(separator: ", "))")
+    }
+    return buffer
+  }
+
+  /// Copies a tensor to the device. Throws when the types differ.
+  public func write(_ name: String, _ tensor: HostTensor) throws {
+    let buffer = try buffer(name)
+    guard tensor.type == variables[name]?.type else {
+      throw Failure(
+        description: "[variables] \(name) expects \(variables[name].map { "\($0.type)" } ?? "?"), got \(tensor.type)")
+    }
+    try context.queue.write(buffer, bytes: tensor.bytes)
+  }
+
+  /// Waits for the device and copies a variable back.
+  public func read(_ name: String) throws -> HostTensor {
+    let buffer = try buffer(name)
+    guard let type = variables[name]?.type else { throw Failure(description: "[variables] no \(name)") }
+    return try HostTensor(type, bytes: try context.queue.read(buffer, byteCount: type.byteCount))
+  }
+
+  /// Names of the variables behind which something was written.
+  public func brokenGuards() throws -> [String] {
+    guard guardBytes > 0 else { return [] }
+    var broken: [String] = []
+    for arena in arenas {
+      let bytes = try context.queue.read(arena.buffer)
+      for variable in arena.variables {
+        let end = (arena.layout.offsets[variable.name] ?? 0) + variable.type.byteCount
+        if bytes[end..<end + guardBytes].contains(where: { $0 != 0xFF }) { broken.append(variable.name) }
+      }
+    }
+    return broken
+  }
+}
