@@ -1,0 +1,63 @@
+import KeelCore
+import KeelGraph
+
+extension BatchNorm {
+  /// All settings of the layer as one value.
+  public struct Options: Codable, Hashable, Sendable {
+    public var channels: Int
+    public var axis: Int
+    public var epsilon: Double
+    public var momentum: Momentum
+    public var runningVariance: RunningVariance
+    public var scale: Bool
+    public var shift: Bool
+    public var tracksRunningStatistics: Bool
+
+    /// What is wrong with the settings; nil when nothing is.
+    var problem: String? {
+      if let problem = Shape([channels]).problem { return problem }
+      guard epsilon > 0, epsilon.isFinite else { return "expects epsilon > 0, got \(epsilon)" }
+      return momentum.problem
+    }
+
+    /// What is wrong with them for one element type: an ε that becomes 0 protects nothing.
+    func problem(in dtype: DType) -> String? {
+      let smallest = dtype == .float64 ? Double.leastNormalMagnitude : Double(Float.leastNormalMagnitude)
+      return epsilon < smallest ? "expects epsilon of at least \(smallest) in \(dtype), got \(epsilon)" : nil
+    }
+  }
+}
+
+extension BatchNorm.Momentum {
+  fileprivate var problem: String? {
+    let (name, weight) =
+      switch self {
+      case .new(let weight): ("new", weight)
+      case .old(let weight): ("old", weight)
+      }
+    // NaN is in no range.
+    return (0...1).contains(weight) ? nil : "expects a momentum .\(name) in 0…1, got \(weight)"
+  }
+}
+
+/// As `{"new": 0.1}` or `{"old": 0.99}`: the weight is stored as it was given.
+extension BatchNorm.Momentum: Codable {
+  private enum CodingKeys: CodingKey { case new, old }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    switch self {
+    case .new(let weight): try container.encode(weight, forKey: .new)
+    case .old(let weight): try container.encode(weight, forKey: .old)
+    }
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    if let weight = try container.decodeIfPresent(Double.self, forKey: .old) {
+      self = .old(weight)
+    } else {
+      self = .new(try container.decode(Double.self, forKey: .new))
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import KeelCore
+import KeelGraph
+
+/// A linear map of the last axis: y = x·W + b, [.., inputs] → [.., outputs].
+///
+/// Parameters: `weight` [inputs, outputs] and, with a bias, `bias` [outputs], which starts at 0. Leave the bias out
+/// where batch norm follows: it would be subtracted again.
+public struct Linear: Layer {
+  public struct Options: Codable, Hashable, Sendable {
+    public var inputs: Int
+    public var outputs: Int
+    public var bias: Bool
+    public var weight: Initializer
+
+    var problem: String? { Shape([inputs, outputs]).problem ?? weight.problem }
+  }
+
+  public let weight: Parameter
+  public let bias: Parameter?
+  public let options: Options
+
+  /// - Parameters:
+  ///   - inputs: features of the operand; more than 0.
+  ///   - outputs: features of the result; more than 0.
+  ///   - bias: whether b is added.
+  ///   - weight: how the first weights are drawn.
+  public init(_ inputs: Int, _ outputs: Int, bias: Bool = true, weight: Initializer = .heNormal) {
+    self.init(Options(inputs: inputs, outputs: outputs, bias: bias, weight: weight))
+  }
+
+  init(_ options: Options) {
+    self.options = options
+    weight = Parameter([options.inputs, options.outputs], initializer: options.weight)
+    bias = options.bias ? Parameter([options.outputs]) : nil
+  }
+
+  public func callAsFunction(_ x: Tensor) -> Tensor {
+    x.inLayer(owning: [weight.path]) {
+      if let problem = options.problem { return x.rejected("linear", problem) }
+      let leading = x.shape.dimensions.dropLast()
+      guard !leading.isEmpty else {
+        return x.rejected("linear", "expects samples [.., \(options.inputs)] of rank 2 or more, got \(x.shape)")
+      }
+      guard x.shape.dimensions.last == options.inputs else {
+        return x.rejected("linear", "expects \(options.inputs) features on the last axis, got \(x.shape)")
+      }
+      let rows = x.shape.rank == 2 ? x : x.reshape([leading.reduce(1, *), options.inputs])
+      var y = rows.matMul(weight)
+      if let bias { y = y + bias }
+      return x.shape.rank == 2 ? y : y.reshape(Shape(leading + [options.outputs]))
+    }
+  }
+
+  public var configuration: LayerConfiguration? { .linear(options) }
+}

@@ -1,0 +1,39 @@
+import KeelCore
+
+extension Model {
+  /// The values of all variables by name, parameters first, in the order of declaration; those without a value are
+  /// left out.
+  public var state: [(name: String, value: HostTensor)] {
+    assignPaths()
+    return parameters.compactMap { parameter in parameter.value.map { (parameter.path, $0) } }
+      + runningStatistics.compactMap { statistic in statistic.value.map { (statistic.path, $0) } }
+  }
+
+  /// Takes the values of all variables from `state`, by name. Either all are taken or, when one does not fit, none.
+  ///
+  /// - Throws: ``SettingsError`` that lists the names that are missing, unknown or of another shape.
+  public func load(_ state: [String: HostTensor]) throws(SettingsError) {
+    assignPaths()
+    let shapes =
+      parameters.map { (path: $0.path, shape: $0.shape) } + runningStatistics.map { (path: $0.path, shape: $0.shape) }
+    var problems: [String] = []
+    for (path, shape) in shapes {
+      guard let value = state[path] else {
+        problems.append("\(path) is missing")
+        continue
+      }
+      if value.shape != shape || !value.dtype.isFloatingPoint {
+        problems.append("\(path) is \(value.type), expected real numbers of shape \(shape)")
+      }
+    }
+    let known = Set(shapes.map(\.path))
+    problems += state.keys.filter { !known.contains($0) }.sorted().map { "\($0) is no variable of the model" }
+    guard problems.isEmpty else {
+      let first = problems.prefix(5).joined(separator: "; ")
+      let more = problems.count > 5 ? "; and \(problems.count - 5) more" : ""
+      throw SettingsError("load", "expects the variables of the model: \(first)\(more)")
+    }
+    for parameter in parameters { parameter.value = state[parameter.path] }
+    for statistic in runningStatistics { statistic.value = state[statistic.path] }
+  }
+}
