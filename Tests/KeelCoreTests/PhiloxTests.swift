@@ -1,0 +1,96 @@
+import KeelCore
+import Testing
+
+@Suite struct PhiloxTests {
+  /// Known answers of philox4x32-10 from the Random123 library's `kat_vectors`.
+  @Test(arguments: [
+    (
+      SIMD4<UInt32>(repeating: 0), SIMD2<UInt32>(repeating: 0),
+      SIMD4<UInt32>(0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8)
+    ),
+    (
+      SIMD4(repeating: UInt32.max), SIMD2(repeating: UInt32.max),
+      SIMD4(0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd)
+    ),
+    (
+      SIMD4(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344), SIMD2(0xa409_3822, 0x299f_31d0),
+      SIMD4(0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1)
+    ),
+  ])
+  func knownAnswers(counter: SIMD4<UInt32>, key: SIMD2<UInt32>, expected: SIMD4<UInt32>) {
+    #expect(Philox.block(counter: counter, key: key) == expected)
+  }
+
+  @Test func wordsAreTheBlocksOfTheStream() {
+    var generator = Philox(seed: 0xffff_ffff_0000_0002, stream: 0x1_0000_0003)
+    let words = (0..<8).map { _ in generator.nextWord() }
+    let blocks = (0..<2).flatMap { index in
+      let block = Philox.block(counter: SIMD4(UInt32(index), 0, 3, 1), key: SIMD2(2, .max))
+      return (0..<4).map { block[$0] }
+    }
+    #expect(words == blocks)
+  }
+
+  @Test func seedsAndStreamsDiffer() {
+    func words(_ generator: Philox) -> [UInt32] {
+      var generator = generator
+      return (0..<16).map { _ in generator.nextWord() }
+    }
+    #expect(words(Philox(seed: 1)) == words(Philox(seed: 1)))
+    #expect(Set([Philox(seed: 1), Philox(seed: 2), Philox(seed: 1, stream: 1)].map(words)).count == 3)
+  }
+
+  @Test func uniformMoments() {
+    var generator = Philox(seed: 7)
+    let values = (0..<100_000).map { _ in generator.nextUniform() }
+    #expect(values.allSatisfy { (0..<1).contains($0) && Double(Float($0)) == $0 })
+    let mean = values.reduce(0, +) / 100_000
+    let variance = values.reduce(0) { $0 + ($1 - 0.5) * ($1 - 0.5) } / 100_000
+    // Five standard errors.
+    #expect(abs(mean - 0.5) < 5 * (1.0 / 12 / 100_000).squareRoot())
+    #expect(abs(variance - 1.0 / 12) < 5 * (1.0 / 180 / 100_000).squareRoot())
+  }
+
+  @Test func normalMoments() {
+    let count = 100_000
+    var generator = Philox(seed: 11)
+    let values = (0..<count).map { _ in generator.nextNormal() }
+    func moment(_ power: Int) -> Double {
+      values.reduce(0) { sum, value in sum + (0..<power).reduce(1) { product, _ in product * value } } / Double(count)
+    }
+    #expect(values.allSatisfy { $0.isFinite })
+    // Moments of the standard normal are 0, 1, 0, 3; their standard errors over n are √1, √2, √15, √96.
+    for (power, expected, spread) in [(1, 0.0, 1.0), (2, 1, 2), (3, 0, 15), (4, 3, 96)] {
+      #expect(abs(moment(power) - expected) < 5 * (spread / Double(count)).squareRoot(), "moment \(power)")
+    }
+    // One standard deviation holds 68.27 %.
+    let inside = Double(values.count { abs($0) < 1 }) / Double(count)
+    #expect(abs(inside - 0.6827) < 0.008)
+  }
+
+  @Test func indices() {
+    var generator = Philox(seed: 3)
+    #expect([0, -5, 1].map { generator.nextIndex(below: $0) } == [0, 0, 0])
+    var counts = [Int](repeating: 0, count: 7)
+    for _ in 0..<70_000 { counts[generator.nextIndex(below: 7)] += 1 }
+    #expect(counts.allSatisfy { abs($0 - 10_000) < 470 }, "\(counts)")
+  }
+
+  @Test(arguments: [0, 1, 2, 1797, 60_000]) func permutationIsAPermutation(count: Int) {
+    var generator = Philox(seed: 5)
+    let order = generator.permutation(count)
+    #expect(order.sorted() == (0..<Int32(count)).map { $0 })
+    if count > 100 {
+      #expect(order != order.sorted())
+      #expect(generator.permutation(count) != order)
+    }
+  }
+
+  @Test func everyOrderIsAsLikely() {
+    var generator = Philox(seed: 9)
+    var counts: [[Int32]: Int] = [:]
+    for _ in 0..<24_000 { counts[generator.permutation(4), default: 0] += 1 }
+    #expect(counts.count == 24)
+    #expect(counts.values.allSatisfy { abs($0 - 1000) < 160 }, "\(counts.values.sorted())")
+  }
+}
