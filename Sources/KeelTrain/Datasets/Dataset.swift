@@ -1,0 +1,91 @@
+import KeelCore
+
+/// Examples and their classes, in host memory, as they are stored.
+public struct Dataset: Sendable {
+  public let name: String
+  /// `[n, ...]`, `u8` or `f32`.
+  public let features: HostTensor
+  /// `i32[n]`, each in 0..<classCount.
+  public let labels: HostTensor
+  public let classCount: Int
+  /// What a network sees is a stored feature times this: 1/255 makes 8-bit pixels run from 0 to 1.
+  public let scale: Double
+
+  /// Throws ``DatasetError`` when features, labels and class count do not fit each other or there is no example.
+  public init(name: String, features: HostTensor, labels: HostTensor, classCount: Int, scale: Double = 1) throws {
+    guard features.dtype == .uint8 || features.dtype == .float32, features.shape.rank >= 2 else {
+      throw DatasetError(name, "expects features u8[n, ...] or f32[n, ...], got \(features.type)")
+    }
+    guard labels.dtype == .int32, labels.shape.rank == 1 else {
+      throw DatasetError(name, "expects labels i32[n], got \(labels.type)")
+    }
+    guard features.shape[0] == labels.count else {
+      throw DatasetError(name, "\(features.shape[0]) examples \(features.type) for \(labels.count) labels")
+    }
+    guard features.count > 0 else { throw DatasetError(name, "expects at least one example, got \(features.type)") }
+    guard classCount > 0 else { throw DatasetError(name, "expects at least one class, got \(classCount)") }
+    guard scale.isFinite, scale > 0 else { throw DatasetError(name, "expects a scale above 0, got \(scale)") }
+    for (index, label) in labels.doubles.enumerated() where label < 0 || label >= Double(classCount) {
+      throw DatasetError(name, "label \(Int(label)) at index \(index), expected 0…\(classCount - 1)")
+    }
+    self.name = name
+    self.features = features
+    self.labels = labels
+    self.classCount = classCount
+    self.scale = scale
+  }
+
+  /// Number of examples.
+  public var count: Int { labels.count }
+
+  /// The shape of one example, `[28, 28]`.
+  public var featureShape: Shape { Shape(Array(features.shape.dimensions.dropFirst())) }
+
+  /// Number of values of one example, 784.
+  public var featureCount: Int { featureShape.count }
+
+  /// The examples of a range, in order. Throws when the range is empty or there are no such examples.
+  public func rows(_ range: Range<Int>) throws -> Dataset {
+    guard range.lowerBound >= 0, range.upperBound <= count, !range.isEmpty else {
+      throw DatasetError(name, "expects examples of 0..<\(count), got \(range)")
+    }
+    return try Dataset(
+      name: name, features: features.rows(range), labels: labels.rows(range), classCount: classCount, scale: scale)
+  }
+
+  /// The first `length` examples, all of them when there are no more. Throws when `length` is below 1.
+  public func prefix(_ length: Int) throws -> Dataset {
+    guard length > 0 else { throw DatasetError(name, "expects a prefix of at least 1 example, got \(length)") }
+    return length >= count ? self : try rows(0..<length)
+  }
+}
+
+/// What to learn from and what to be judged by.
+public struct DatasetPair: Sendable {
+  public let train: Dataset
+  public let test: Dataset
+
+  /// Throws ``DatasetError`` when the two are not examples of one thing: shape, type, scale or classes differ.
+  public init(train: Dataset, test: Dataset) throws {
+    guard train.featureShape == test.featureShape, train.features.dtype == test.features.dtype,
+      train.scale == test.scale
+    else {
+      throw DatasetError(
+        test.name,
+        "expects examples as in training, \(train.features.type) × \(train.scale), "
+          + "got \(test.features.type) × \(test.scale)")
+    }
+    guard train.classCount == test.classCount else {
+      throw DatasetError(test.name, "expects \(train.classCount) classes as in training, got \(test.classCount)")
+    }
+    self.train = train
+    self.test = test
+  }
+}
+
+/// A data set does not fit together: `[dataset] mnist: 60000 examples u8[60000, 28, 28] for 59999 labels`.
+public struct DatasetError: Error, Equatable, CustomStringConvertible {
+  public let description: String
+
+  public init(_ name: String, _ offence: String) { description = "[dataset] \(name): \(offence)" }
+}
