@@ -51,9 +51,12 @@ extension Model {
     let builder = GraphBuilder(name: "summary", mode: .evaluation)
     let x = builder.input("input", TensorType(Shape([Self.batch] + input), builder.dtype))
     var summary = ModelSummary()
-    var counted: Set<ObjectIdentifier> = []
     assignPaths()
-    _ = appendRows(of: root, "", x, &summary, &counted)
+    let shapes = parameters.map { ($0.path, $0.shape) } + runningStatistics.map { ($0.path, $0.shape) }
+    for (path, shape) in shapes {
+      if let problem = shape.problem { throw GraphError("summary", path: path, problem) }
+    }
+    _ = appendRows(of: root, "", x, &summary)
     if let error = builder.error {
       throw GraphError(error.operation, path: error.path, error.message.replacing("[\(Self.batch)", with: "[N"))
     }
@@ -64,19 +67,18 @@ extension Model {
   private static var batch: Int { 1009 }
 
   private func appendRows(
-    of layer: any Layer, _ path: String, _ x: Tensor, _ summary: inout ModelSummary,
-    _ counted: inout Set<ObjectIdentifier>
+    of layer: any Layer, _ path: String, _ x: Tensor, _ summary: inout ModelSummary
   ) -> Tensor {
     if let sequential = layer as? Sequential {
       var y = x
       for (index, child) in sequential.layers.enumerated() {
-        y = appendRows(of: child, path.appending(component: Sequential.component(index)), y, &summary, &counted)
+        y = appendRows(of: child, path.appending(component: Sequential.component(index)), y, &summary)
       }
       return y
     }
     let y = x.builder.scope(layer: path) { layer(x) }
     let type = String(describing: Swift.type(of: layer))
-    let (trainable, fixed) = counts(below: path, &counted)
+    let (trainable, fixed) = counts(below: path)
     summary.trainableCount += trainable
     summary.nonTrainableCount += fixed
     summary.rows.append(
@@ -85,18 +87,14 @@ extension Model {
     return y
   }
 
-  /// Elements of the variables named below `path` that were not counted before.
-  private func counts(below path: String, _ counted: inout Set<ObjectIdentifier>) -> (trainable: Int, fixed: Int) {
-    var (trainable, fixed) = (0, 0)
-    func isBelow(_ name: String) -> Bool { path.isEmpty || name.hasPrefix(path + ".") }
-    for parameter in parameters where isBelow(parameter.path) {
-      guard counted.insert(ObjectIdentifier(parameter)).inserted else { continue }
-      if parameter.isTrainable { trainable += parameter.shape.count } else { fixed += parameter.shape.count }
+  /// Elements of the variables named below `path`. A shared variable has one name, so it is counted in one row.
+  private func counts(below path: String) -> (trainable: Int, fixed: Int) {
+    func elements(_ variables: [(path: String, shape: Shape)]) -> Int {
+      variables.filter { path.isEmpty || $0.path.hasPrefix(path + ".") }.map(\.shape.count).reduce(0, +)
     }
-    for statistic in runningStatistics where isBelow(statistic.path) {
-      if counted.insert(ObjectIdentifier(statistic)).inserted { fixed += statistic.shape.count }
-    }
-    return (trainable, fixed)
+    let frozen = parameters.filter { !$0.isTrainable }.map { ($0.path, $0.shape) }
+    let statistics = runningStatistics.map { ($0.path, $0.shape) }
+    return (elements(trainableParameters.map { ($0.path, $0.shape) }), elements(frozen + statistics))
   }
 
   private func text(_ shape: Shape) -> String {

@@ -245,6 +245,9 @@ import Testing
     #expect(throws: error) { try Model(model).summary(input: [784]) }
     #expect(model.summary(input: [784]).description == error.description)
     #expect(model.summary(input: [784]).rows.isEmpty)
+    #expect(
+      Sequential { Linear(Int.max, 2) }.summary(input: [3]).description
+        == "[summary] layers.0.weight: expects at most 2147483647 elements, got [\(Int.max), 2]")
     #expect(model.summary(input: [-1]).description == "[summary] expects positive extents, got [-1]")
   }
 }
