@@ -69,7 +69,8 @@ public struct ElementwiseProblem: KernelProblem {
     _ kernel: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
     var spec = ProgramSpec("elementwise.cl", real: dtype.real)
-    let parameters = ["__global REAL* restrict o0"]
+    // Not restrict: an update in place has the same buffer on both sides.
+    let parameters = ["__global REAL* o0"]
       + inputs.enumerated().map { "__global const \($0.element == dtype ? "REAL" : $0.element.openCLName)* a\($0.offset)" }
       + sizes.map { "int \($0.name)" }
     spec.define("ELEMENTWISE_PARAMETERS", parameters.joined(separator: ", "))

@@ -56,10 +56,41 @@ extension KernelProblem {
     for variant in Self.variants where wanted.map({ $0 == variant.name }) ?? true {
       if variant.takes(self, profile) { return variant }
     }
-    throw PrimitiveError(
-      Self.family, "\(label): expects one of \(Self.variants.map(\.name).joined(separator: ", ")), got "
-        + (wanted.map { "\($0), which does not take it on \(profile.name)" } ?? "none that takes it"))
+    throw VariantUnavailable(
+      family: Self.family, variant: wanted ?? "any", problem: label, device: profile.name,
+      known: Self.variants.map(\.name))
   }
+}
+
+/// No such variant, or it does not take the problem on the device.
+public struct VariantUnavailable: Error, Equatable, CustomStringConvertible {
+  public let family: String
+  public let variant: String
+  public let problem: String
+  public let device: String
+  public let known: [String]
+
+  public var description: String {
+    "[\(family)] \(problem): expects one of \(known.joined(separator: ", ")), got \(variant), "
+      + "which does not take it on \(device)"
+  }
+}
+
+/// Every family with its variants in order, for tests that run them all.
+public enum KernelFamilies {
+  public static let variants: [String: [String]] = [
+    BatchNormForward.family: BatchNormForward.variants.map(\.name),
+    BatchNormBackwardProblem.family: BatchNormBackwardProblem.variants.map(\.name),
+    BatchNormRunning.family: BatchNormRunning.variants.map(\.name),
+    ElementwiseProblem.family: ElementwiseProblem.variants.map(\.name),
+    GatherProblem.family: GatherProblem.variants.map(\.name),
+    Gemm.family: Gemm.variants.map(\.name),
+    OptimizerProblem.family: OptimizerProblem.variants.map(\.name),
+    RecordProblem.family: RecordProblem.variants.map(\.name),
+    Reduction.family: Reduction.variants.map(\.name),
+    SoftmaxProblem.family: SoftmaxProblem.variants.map(\.name),
+    TransposeProblem.family: TransposeProblem.variants.map(\.name),
+  ]
 }
 
 /// Generated text for a kernel's slot: an elementwise expression over one value and extra operands.

@@ -196,10 +196,16 @@ private struct Arenas {
 /// What stood in the way of compiling a graph.
 public struct ExecutableError: Error, CustomStringConvertible {
   public let description: String
+  /// What a node's kernels said.
+  public let underlying: (any Error)?
 
-  init(_ description: String) { self.description = description }
+  init(_ description: String) {
+    self.description = description
+    underlying = nil
+  }
 
   init(_ node: Node, _ error: any Error) {
+    underlying = error
     description = "[\(node.operation.rules.name)] " + (node.path.isEmpty ? "" : "\(node.path): ") + "\(error)"
   }
 }

@@ -49,7 +49,8 @@ extension ElementwiseProblem {
   init(_ expression: Expression, inputs: [TensorType], output: TensorType, title: String) {
     var sizes: [Size] = []
     var loads = ""
-    var isVectorizable = true
+    // A conversion is written for one element.
+    var isVectorizable = inputs.allSatisfy { $0.dtype == output.dtype }
     for (index, input) in inputs.enumerated() {
       let access = BroadcastAccess(input.shape, to: output.shape)
       isVectorizable = isVectorizable && access.isVectorizable
