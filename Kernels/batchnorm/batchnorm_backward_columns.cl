@@ -1,18 +1,19 @@
 // Batch normalization backward in training, both sums and dx in one launch, for CPU devices and x of [rows, C].
 //
-//   g      = prologue(dy)                     xhat = ((x - mean) - residual) * rstd,  rstd = 1 / sqrt(variance + epsilon)
-//   dshift = sum(g)                           dscale = sum(g * xhat)
+//   g      = prologue(dy)                   xhat = ((x - mean) - residual) * rstd,  rstd = 1 / sqrt(variance + epsilon)
+//   dshift = sum(g)                         dscale = sum(g * xhat)
 //   dx     = scale * rstd * (g - dshift / rows - xhat * dscale / rows)
 //
 //   dx, dy, x                               [rows, C]
 //   dscale, dshift                          [C], outputs
 //   scale, mean, residual, variance         [C], the batch statistics of the forward pass
 //
-// x is centred before it is multiplied, so an offset of x costs dscale no digits. Sums are taken in blocks of rows, added
-// in order. A work-item owns eight channels over all rows.
+// x is centred before it is multiplied, so an offset of x costs dscale no digits. Sums are taken in blocks of rows,
+// added in order. A work-item owns eight channels over all rows.
 //
 // Launch: global [ceil(C / 8)], local [1].
-// Slot PROLOGUE(V, LOAD, value, full, row, col): full = row * C + col, col the channel; it is evaluated twice per value.
+// Slot PROLOGUE(V, LOAD, value, full, row, col): full = row * C + col, col the channel; it is evaluated twice per
+// value.
 
 #include "batchnorm.clh"
 #include "lanes.clh"

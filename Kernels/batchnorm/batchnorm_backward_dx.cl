@@ -1,4 +1,5 @@
-// Batch normalization backward in training, dx from the two sums, any layout: valid on every device and for every shape.
+// Batch normalization backward in training, dx from the two sums, any layout: valid on every device and for every
+// shape.
 //
 //   g = prologue(dy)    xhat = ((x - mean) - residual) * rstd,  rstd = 1 / sqrt(variance + epsilon),  m = outer * inner
 //   dx = scale * rstd * (g - dshift / m - xhat * dscale / m)
@@ -7,11 +8,11 @@
 //   scale, mean, residual, variance, dscale, dshift         [C]
 //
 // Two forms:
-//   batchnorm_backward_dx        any device; global [outer * C * inner] or rounded up, any local size
-//   batchnorm_backward_dx_rows   CPU, inner >= 8: a work-item owns one row of inner values; global [outer * C], local [1]
+//   batchnorm_backward_dx       any device; global [outer * C * inner] or rounded up, any local size
+//   batchnorm_backward_dx_rows  CPU, inner >= 8: a work-item per row of inner values; global [outer * C], local [1]
 //
-// Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy, row the index in outer, col the channel. The rows
-// form cannot serve an operand that is loaded at col: its eight values share a channel.
+// Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy, row the index in outer, col the channel. The
+// rows form cannot serve an operand that is loaded at col: its eight values share a channel.
 
 #include "batchnorm.clh"
 

@@ -3,8 +3,8 @@
 //   g = prologue(dy)    xhat = ((x - mean) - residual) * rstd,  rstd = 1 / sqrt(variance + epsilon)
 //   dscale = sum(g * xhat)    dshift = sum(g)
 //
-// Two launches. `partial` sums each channel in `slices` slices of sliceLength of its m = outer * inner values (the last may
-// be shorter), in blocks; `merge` adds the slices in index order. x is centred before it is multiplied.
+// Two launches. `partial` sums each channel in `slices` slices of sliceLength of its m = outer * inner values (the
+// last may be shorter), in blocks; `merge` adds the slices in index order. x is centred before it is multiplied.
 //
 //   dy, x                        [outer, C, inner]
 //   mean, residual, variance     [C]

@@ -7,12 +7,12 @@
 //
 // Three forms:
 //   batchnorm_normalize          any layout and device; global [n] or rounded up, n = outer * C * inner, any local size
-//   batchnorm_normalize_rows     CPU, inner >= 8: a work-item owns one row of inner values; global [outer * C], local [1]
+//   batchnorm_normalize_rows     CPU, inner >= 8: a work-item per row of inner values; global [outer * C], local [1]
 //   batchnorm_normalize_columns  CPU, inner = 1: a work-item owns eight channels of rowsPerItem rows;
 //                                global [ceil(C / 8), ceil(rows / rowsPerItem)], local [1, 1]
 //
-// Slot EPILOGUE(V, LOAD, value, full, row, col): full the offset in y, row the index in outer, col the channel. The rows
-// form cannot serve an operand that is loaded at col: its eight values share a channel.
+// Slot EPILOGUE(V, LOAD, value, full, row, col): full the offset in y, row the index in outer, col the channel. The
+// rows form cannot serve an operand that is loaded at col: its eight values share a channel.
 
 #include "batchnorm.clh"
 #include "lanes.clh"
@@ -28,8 +28,8 @@
       __global const REAL *restrict shift
 
 __kernel void batchnorm_normalize(
-    __global REAL* restrict y, __global const REAL* restrict x, STATISTICS_PARAMETERS EPILOGUE_PARAMETERS, REAL epsilon, int C,
-    int inner, long n) {
+    __global REAL* restrict y, __global const REAL* restrict x, STATISTICS_PARAMETERS EPILOGUE_PARAMETERS, REAL epsilon,
+    int C, int inner, long n) {
   const size_t full = get_global_id(0);
   if (full >= n) return;
   const size_t row = full / ((size_t)C * inner), col = full / inner % C;
@@ -40,8 +40,8 @@ __kernel void batchnorm_normalize(
 }
 
 KEEL_CPU __kernel void batchnorm_normalize_rows(
-    __global REAL* restrict y, __global const REAL* restrict x, STATISTICS_PARAMETERS EPILOGUE_PARAMETERS, REAL epsilon, int C,
-    int inner) {
+    __global REAL* restrict y, __global const REAL* restrict x, STATISTICS_PARAMETERS EPILOGUE_PARAMETERS, REAL epsilon,
+    int C, int inner) {
   const size_t row = get_global_id(0) / C, col = get_global_id(0) % C;
   const REAL high = mean[col], low = residual[col], gain = scale[col], offset = shift[col];
   const REAL rstd = 1 / sqrt(variance[col] + epsilon);
@@ -60,8 +60,8 @@ KEEL_CPU __kernel void batchnorm_normalize_rows(
 }
 
 KEEL_CPU __kernel void batchnorm_normalize_columns(
-    __global REAL* restrict y, __global const REAL* restrict x, STATISTICS_PARAMETERS EPILOGUE_PARAMETERS, REAL epsilon, int rows,
-    int C, int rowsPerItem) {
+    __global REAL* restrict y, __global const REAL* restrict x, STATISTICS_PARAMETERS EPILOGUE_PARAMETERS, REAL epsilon,
+    int rows, int C, int rowsPerItem) {
   const size_t col = get_global_id(0) * 8;
   const int lanes = min((size_t)8, C - col);
   const size_t first = get_global_id(1) * rowsPerItem, last = min(first + rowsPerItem, (size_t)rows);

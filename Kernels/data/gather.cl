@@ -8,8 +8,8 @@
 //   permutation    [positions] row numbers
 //   cursor         counters of the training loop; cursor[component] is the first position of the batch
 //
-// Parameters: SOURCE uchar, float, int or double; DESTINATION REAL or int. An int is converted only: scale and offset are
-// for REAL. Positions and rows beyond their ends are clamped to the last, never read.
+// Parameters: SOURCE uchar, float, int or double; DESTINATION REAL or int. An int is converted only: scale and
+// offset are for REAL. Positions and rows beyond their ends are clamped to the last, never read.
 //
 //   gather_rows   CPU: a work-item per row of the batch; global [B], local [1]
 //   gather_each   any device: a work-item per element; global [F, B] or rounded up, any local size

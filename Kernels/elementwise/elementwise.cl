@@ -4,10 +4,9 @@
 //
 // Slots:
 //   ELEMENTWISE_PARAMETERS               the complete list of outputs, inputs and extra sizes
-//   ELEMENTWISE_BODY(V, LOAD, STORE, i)  a statement for the elements at i: V is REAL or REAL8, LOAD(p, i) and
-//                                        STORE(p, i, v) move as many values; i is a size_t. A scalar or broadcast operand
-//                                        is written (V)(p[...]).
-//   ELEMENTWISE_SCALAR                   1 when the body is right for V = REAL only, because an operand is not contiguous
+//   ELEMENTWISE_BODY(V, LOAD, STORE, i)  a statement for the elements at i, a size_t. V is REAL or REAL8; LOAD(p, i)
+//                                        and STORE(p, i, v) move as many values. A scalar operand is written (V)(p[0]).
+//   ELEMENTWISE_SCALAR                   1 when the body is right for V = REAL only: an operand is not contiguous
 // REAL is the type of the outputs: float, double or int. The default body copies.
 //
 // Two forms with the same arguments:

@@ -6,15 +6,16 @@
 //   A  [M, K], or [K, M] with TRANSPOSE_A 1
 //   B  [K, N], or [N, K] with TRANSPOSE_B 1
 //
-// A work-item owns rowsPerItem rows of one 16-column panel and all of K. It copies KC rows of the panel into a private
-// array, which stays in the first-level cache while every row tile passes over it; between two chunks of K the sums wait
-// in C. Columns beyond N are zeros in the packed panel and rows beyond M repeat the last row, so the inner loop has no
-// bounds; only the store knows the edge.
+// A work-item owns rowsPerItem rows of one 16-column panel and all of K. It copies KC rows of the panel into a
+// private array, which stays in the first-level cache while every row tile passes over it; between two chunks of K
+// the sums wait in C. Columns beyond N are zeros in the packed panel and rows beyond M repeat the last row, so the
+// inner loop has no bounds; only the store knows the edge.
 //
 // Launch: global [ceil(M / rowsPerItem), ceil(N / 16)], local [1, 1]. K = 0 gives epilogue(0).
-// Parameters: TILE_ROWS rows of the register tile; TILE_VECTOR 8 or 16, the vector width the tile is written in (16 pays
-// where a register holds 16 floats); KC rows of a packed chunk.
-// Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col, V is REAL8 or REAL16, or REAL at a ragged edge.
+// Parameters: TILE_ROWS rows of the register tile; TILE_VECTOR 8 or 16, the vector width the tile is written in (16
+// pays where a register holds 16 floats); KC rows of a packed chunk.
+// Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col, V is REAL8 or REAL16, or REAL at a ragged
+// edge.
 
 #include "real.clh"
 

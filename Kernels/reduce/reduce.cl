@@ -2,15 +2,16 @@
 //
 //   out[o, i] = REDUCE_COMBINE over r of in[o, r, i], starting from REDUCE_INIT
 //
-// Parameters: REDUCE_INIT and REDUCE_COMBINE(a, b), an associative operation on REAL and on REAL8; the sum by default.
-// The order is fixed by the shape: blocks of values are reduced first, then combined in order, so a long float sum stays
-// accurate and two runs give the same bits.
+// Parameters: REDUCE_INIT and REDUCE_COMBINE(a, b), an associative operation on REAL and on REAL8; the sum by
+// default. The order is fixed by the shape: blocks of values are reduced first, then combined in order, so a long
+// float sum stays accurate and two runs give the same bits.
 //
-//   reduce_each      any shape and device; a work-item per output; global [outputs] or rounded up, outputs = outer * inner
+//   reduce_each      any shape and device; global [outputs] or rounded up, outputs = outer * inner
 //   reduce_rows      CPU, inner = 1: a work-item owns `block` rows; global [ceil(outer / block)], local [1]
 //   reduce_columns   CPU: a work-item owns eight columns of one o; global [ceil(inner / 8), outer], local [1, 1]
 //   reduce_partial   any shape and device, few outputs and long R: slices of sliceLength values into
-//                    workspace [slices, outputs]; global [outputs, slices] or rounded up, slices = ceil(R / sliceLength)
+//                    workspace [slices, outputs], slices = ceil(R / sliceLength); global [outputs, slices]
+//                    or rounded up
 //   reduce_merge     the slices in index order; global [outputs] or rounded up
 
 #include "lanes.clh"
@@ -82,7 +83,10 @@ KEEL_CPU __kernel void reduce_columns(
   for (size_t first = 0; first < R; first += BLOCK) {
     const size_t last = min(first + BLOCK, (size_t)R);
     REAL8 part = REDUCE_INIT;
-    for (size_t r = first; r < last; r++) part = REDUCE_COMBINE(part, load_lanes(column + r * inner, lanes, REDUCE_INIT));
+    for (size_t r = first; r < last; r++) {
+      const REAL8 values = load_lanes(column + r * inner, lanes, REDUCE_INIT);
+      part = REDUCE_COMBINE(part, values);
+    }
     total = REDUCE_COMBINE(total, part);
   }
   store_lanes(out + o * inner + col, lanes, total);

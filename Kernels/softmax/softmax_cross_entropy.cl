@@ -1,4 +1,5 @@
-// Softmax cross-entropy with integer labels, its gradient, and whether the first choice is right. One work-item per row.
+// Softmax cross-entropy with integer labels, its gradient, and whether the first choice is right. One work-item per
+// row.
 //
 //   losses[n]     = log(sum over k of exp(x[n, k] - top)) + (top - x[n, label]),   top = max over k of x[n, k]
 //   dlogits[n, k] = dlosses[n] * (softmax(x[n])[k] - (k == label))
@@ -8,8 +9,9 @@
 //   labels                        [N] int
 //   losses, dlosses, correct      [N]
 //
-// The maximum is subtracted first, so logits of any finite size are safe. A row with a NaN has a NaN loss and gradient and
-// is not correct. A label outside 0 ..< K gives a NaN loss and gradient, is not correct, and is never used as an index.
+// The maximum is subtracted first, so logits of any finite size are safe. A row with a NaN has a NaN loss and
+// gradient and is not correct. A label outside 0 ..< K gives a NaN loss and gradient, is not correct, and is never
+// used as an index.
 //
 // Launch: global [N] or rounded up, any local size.
 
