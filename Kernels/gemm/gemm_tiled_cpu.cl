@@ -57,26 +57,26 @@
 #define STORE_VECTOR KEEL_PASTE(STORE, TILE_VECTOR)
 
 #if TRANSPOSE_B
-// Transposes a square of TILE_VECTOR rows of `from` (stride K) into the panel: zipping row i with row i + half
-// log2(TILE_VECTOR) times is a transposition.
+// Transposes 8 x 8 values of `from` (stride K) into the panel: zipping row i with row i + 4, three times, is a
+// transposition.
 static inline void pack_transposed_square(REAL* panel, __global const REAL* from, size_t K) {
-  VECTOR rows[TILE_VECTOR], zipped[TILE_VECTOR];
+  REAL8 rows[8], zipped[8];
 #pragma unroll
-  for (int i = 0; i < TILE_VECTOR; i++) rows[i] = LOAD_VECTOR(from, i * K);
+  for (int i = 0; i < 8; i++) rows[i] = LOAD8(from, i * K);
 #pragma unroll
-  for (int stage = 1; stage < TILE_VECTOR; stage *= 2) {
+  for (int stage = 0; stage < 3; stage++) {
 #pragma unroll
-    for (int i = 0; i < TILE_VECTOR / 2; i++) {
+    for (int i = 0; i < 4; i++) {
       zipped[2 * i].even = rows[i].lo;
-      zipped[2 * i].odd = rows[i + TILE_VECTOR / 2].lo;
+      zipped[2 * i].odd = rows[i + 4].lo;
       zipped[2 * i + 1].even = rows[i].hi;
-      zipped[2 * i + 1].odd = rows[i + TILE_VECTOR / 2].hi;
+      zipped[2 * i + 1].odd = rows[i + 4].hi;
     }
 #pragma unroll
-    for (int i = 0; i < TILE_VECTOR; i++) rows[i] = zipped[i];
+    for (int i = 0; i < 8; i++) rows[i] = zipped[i];
   }
 #pragma unroll
-  for (int i = 0; i < TILE_VECTOR; i++) STORE_VECTOR(panel, i * PANEL, rows[i]);
+  for (int i = 0; i < 8; i++) STORE8(panel, i * PANEL, rows[i]);
 }
 #endif
 
@@ -92,8 +92,8 @@ static inline void pack_panel(
   __global const REAL* b = B + first_k * k_stride + first_col * col_stride;
   if (width == PANEL) {
 #if TRANSPOSE_B
-    for (; packed + TILE_VECTOR <= depth; packed += TILE_VECTOR)
-      for (int j = 0; j < PANEL; j += TILE_VECTOR)
+    for (; packed + 8 <= depth; packed += 8)
+      for (int j = 0; j < PANEL; j += 8)
         pack_transposed_square(panel + packed * PANEL + j, b + j * K + packed, K);
 #else
     for (; packed < depth; packed++) STORE16(panel, packed * PANEL, LOAD16(b, packed * N));
