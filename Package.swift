@@ -7,7 +7,9 @@ struct Part {
   var uses: [Target.Dependency] = []
   var path: String?
   var resources: [Resource] = []
+  /// What its tests use besides it; nil for a target without tests.
   var tests: [Target.Dependency]?
+  var fixtures: [Resource] = []
 }
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -25,7 +27,8 @@ let parts: [Part] = [
   Part(name: "KeelRuntime", uses: ["KeelGraph", "KeelPrimitives"], tests: ["KeelCheck"]),
   Part(name: "KeelNN", uses: ["KeelGraph"], tests: []),
   Part(name: "KeelIO", uses: ["KeelCore", "CZlib", crypto], tests: [flyingFox]),
-  Part(name: "KeelTrain", uses: ["KeelNN", "KeelRuntime", "KeelIO"], resources: [.embedInCode("Resources")], tests: ["KeelCheck"]),
+  Part(name: "KeelTrain", uses: ["KeelNN", "KeelRuntime", "KeelIO"], resources: [.embedInCode("Resources")], tests: ["KeelCheck"],
+    fixtures: [.copy("Fixtures")]),
   Part(name: "KeelCheck", uses: ["KeelRuntime"], tests: []),
   Part(
     name: "Keel",
@@ -46,7 +49,7 @@ let tests: [Target] = parts.compactMap { part in
   part.tests.map {
     .testTarget(
       name: "\(part.name)Tests", dependencies: [.target(name: part.name)] + $0,
-      exclude: [], resources: [], swiftSettings: settings)
+      resources: part.fixtures, swiftSettings: settings)
   }
 }
 

@@ -41,7 +41,7 @@ public final class GraphBuilder {
   /// Runs `body` as inside of the layer at the absolute `path`.
   public func scope<Result>(at path: String, _ body: () throws -> Result) rethrows -> Result {
     let outer = scopes
-    scopes = [path]
+    scopes = path.isEmpty ? [] : [path]
     defer { scopes = outer }
     return try body()
   }

@@ -1,7 +1,8 @@
 import KeelCore
 import KeelGraph
 
-/// A linear map of the last axis: y = x·W + b, [.., inputs] → [.., outputs].
+/// A linear map of the last axis: y = x·W + b, [.., inputs] → [.., outputs]. Samples of several axes that together have
+/// `inputs` values, such as [N, 28, 28] for 784, are taken flat: [N, outputs].
 ///
 /// Parameters: `weight` [inputs, outputs] and, with a bias, `bias` [outputs], which starts at 0. Leave the bias out
 /// where batch norm follows: it would be subtracted again.
@@ -37,6 +38,10 @@ public struct Linear: Layer {
   public func callAsFunction(_ x: Tensor) -> Tensor {
     x.inLayer(owning: [weight.path]) {
       if let problem = options.problem { return x.rejected("linear", problem) }
+      let sample = x.shape.dimensions.dropFirst()
+      if sample.count > 1, sample.last != options.inputs, sample.reduce(1, *) == options.inputs {
+        return callAsFunction(x.reshape([x.shape[0], options.inputs]))
+      }
       let leading = x.shape.dimensions.dropLast()
       guard !leading.isEmpty else {
         return x.rejected("linear", "expects samples [.., \(options.inputs)] of rank 2 or more, got \(x.shape)")

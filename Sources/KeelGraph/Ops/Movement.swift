@@ -4,6 +4,8 @@ import KeelCore
 public struct Reshape: OperationRules {
   public let shape: Shape
 
+  public init(shape: Shape) { self.shape = shape }
+
   public var name: String { "reshape" }
   public var attributes: String { "" }
   public var outputCount: Int { 1 }
@@ -24,6 +26,8 @@ public struct Reshape: OperationRules {
 /// Permuted axes: axis `i` of the result is axis `permutation[i]` of the operand.
 public struct Transpose: OperationRules {
   public let permutation: [Int]
+
+  public init(permutation: [Int]) { self.permutation = permutation }
 
   public var name: String { "transpose" }
   public var attributes: String { permutation.map(String.init).joined(separator: " ") }
@@ -50,6 +54,8 @@ public struct Transpose: OperationRules {
 public struct Broadcast: OperationRules {
   public let shape: Shape
 
+  public init(shape: Shape) { self.shape = shape }
+
   public var name: String { "broadcast" }
   public var attributes: String { "" }
   public var outputCount: Int { 1 }
@@ -70,6 +76,8 @@ public struct Broadcast: OperationRules {
 /// Elements converted to another type. Nothing flows back through an integer.
 public struct Cast: OperationRules {
   public let dtype: DType
+
+  public init(dtype: DType) { self.dtype = dtype }
 
   public var name: String { "cast" }
   public var attributes: String { "" }
@@ -123,6 +131,8 @@ public struct Gather: OperationRules {
 ///
 /// Operands: history, cursor, then one scalar a column.
 public struct Record: OperationRules {
+  public init() {}
+
   public var name: String { "record" }
   public var attributes: String { "" }
   public var outputCount: Int { 1 }

@@ -1,42 +1,56 @@
 import KeelCore
 
-/// Examples and their classes, in host memory, as they are stored.
+/// Examples and what is to be learnt of them, in host memory, as they are stored.
 public struct Dataset: Sendable {
   public let name: String
   /// `[n, ...]`, `u8` or `f32`.
   public let features: HostTensor
-  /// `i32[n]`, each in 0..<classCount.
-  public let labels: HostTensor
+  /// Class labels `i32[n]`, each in 0..<classCount, or for a regression `f32[n, ...]`.
+  public let targets: HostTensor
+  /// 0 for a regression.
   public let classCount: Int
   /// What a network sees is a stored feature times this: 1/255 makes 8-bit pixels run from 0 to 1.
   public let scale: Double
 
   /// Throws ``DatasetError`` when features, labels and class count do not fit each other or there is no example.
   public init(name: String, features: HostTensor, labels: HostTensor, classCount: Int, scale: Double = 1) throws {
-    guard features.dtype == .uint8 || features.dtype == .float32, features.shape.rank >= 2 else {
-      throw DatasetError(name, "expects features u8[n, ...] or f32[n, ...], got \(features.type)")
-    }
     guard labels.dtype == .int32, labels.shape.rank == 1 else {
       throw DatasetError(name, "expects labels i32[n], got \(labels.type)")
     }
-    guard features.shape[0] == labels.count else {
-      throw DatasetError(name, "\(features.shape[0]) examples \(features.type) for \(labels.count) labels")
-    }
-    guard features.count > 0 else { throw DatasetError(name, "expects at least one example, got \(features.type)") }
     guard classCount > 0 else { throw DatasetError(name, "expects at least one class, got \(classCount)") }
-    guard scale.isFinite, scale > 0 else { throw DatasetError(name, "expects a scale above 0, got \(scale)") }
     for (index, label) in labels.doubles.enumerated() where label < 0 || label >= Double(classCount) {
       throw DatasetError(name, "label \(Int(label)) at index \(index), expected 0…\(classCount - 1)")
     }
+    try self.init(name: name, features: features, targets: labels, classCount: classCount, scale: scale)
+  }
+
+  /// A regression: targets are real numbers of the network's output shape. Throws as above.
+  public init(name: String, features: HostTensor, targets: HostTensor, scale: Double = 1) throws {
+    guard targets.dtype == .float32, targets.shape.rank >= 1 else {
+      throw DatasetError(name, "expects targets f32[n, ...], got \(targets.type)")
+    }
+    try self.init(name: name, features: features, targets: targets, classCount: 0, scale: scale)
+  }
+
+  private init(name: String, features: HostTensor, targets: HostTensor, classCount: Int, scale: Double) throws {
+    guard features.dtype == .uint8 || features.dtype == .float32, features.shape.rank >= 2 else {
+      throw DatasetError(name, "expects features u8[n, ...] or f32[n, ...], got \(features.type)")
+    }
+    guard features.shape[0] == targets.shape[0] else {
+      let kind = classCount > 0 ? "labels" : "targets"
+      throw DatasetError(name, "\(features.shape[0]) examples \(features.type) for \(targets.shape[0]) \(kind)")
+    }
+    guard features.count > 0 else { throw DatasetError(name, "expects at least one example, got \(features.type)") }
+    guard scale.isFinite, scale > 0 else { throw DatasetError(name, "expects a scale above 0, got \(scale)") }
     self.name = name
     self.features = features
-    self.labels = labels
+    self.targets = targets
     self.classCount = classCount
     self.scale = scale
   }
 
   /// Number of examples.
-  public var count: Int { labels.count }
+  public var count: Int { targets.shape[0] }
 
   /// The shape of one example, `[28, 28]`.
   public var featureShape: Shape { Shape(Array(features.shape.dimensions.dropFirst())) }
@@ -50,7 +64,7 @@ public struct Dataset: Sendable {
       throw DatasetError(name, "expects examples of 0..<\(count), got \(range)")
     }
     return try Dataset(
-      name: name, features: features.rows(range), labels: labels.rows(range), classCount: classCount, scale: scale)
+      name: name, features: features.rows(range), targets: targets.rows(range), classCount: classCount, scale: scale)
   }
 
   /// The first `length` examples, all of them when there are no more. Throws when `length` is below 1.

@@ -42,9 +42,9 @@ import Testing
     let features = try HostTensor([4, 2], [UInt8(0), 1, 2, 3, 4, 5, 6, 7])
     let all = try Dataset(name: "toy", features: features, labels: HostTensor([4], [Int32(3), 2, 1, 0]), classCount: 4)
     let middle = try all.rows(1..<3)
-    #expect(middle.features.bytes == [2, 3, 4, 5] && middle.labels.doubles == [2, 1])
+    #expect(middle.features.bytes == [2, 3, 4, 5] && middle.targets.doubles == [2, 1])
     #expect(middle.classCount == 4 && middle.name == "toy")
-    #expect(try all.prefix(1).labels.doubles == [3])
+    #expect(try all.prefix(1).targets.doubles == [3])
     #expect(try all.prefix(99).count == 4)
     says("expects a prefix of at least 1 example, got 0") { try all.prefix(0) }
     says("expects examples of 0..<4, got 2..<5") { try all.rows(2..<5) }
@@ -70,10 +70,10 @@ import Testing
     #expect(digits.train.scale == 1.0 / 16 && digits.train.classCount == 10 && digits.train.name == "digits")
     // The first image of the file, a nought, and the last, an eight.
     #expect(digits.train.features.bytes.prefix(16) == [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0])
-    #expect(digits.train.labels.doubles.prefix(10) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
-    #expect(digits.test.labels.doubles.last == 8)
+    #expect(digits.train.targets.doubles.prefix(10) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    #expect(digits.test.targets.doubles.last == 8)
     func histogram(_ dataset: Dataset) -> [Int] {
-      (0..<10).map { c in dataset.labels.doubles.count { $0 == Double(c) } }
+      (0..<10).map { c in dataset.targets.doubles.count { $0 == Double(c) } }
     }
     #expect(histogram(digits.train) == [143, 146, 142, 146, 144, 145, 144, 143, 141, 143])
     #expect(histogram(digits.test) == [35, 36, 35, 37, 37, 37, 37, 36, 33, 37])

@@ -133,8 +133,8 @@ private let realFiles = ProcessInfo.processInfo.environment["KEEL_DATA"].flatMap
     let mnist = try IDXFolder.load(directory, name: "mnist")
     #expect(mnist.train.features.type == TensorType([60_000, 28, 28], .uint8))
     #expect(mnist.test.features.type == TensorType([10_000, 28, 28], .uint8))
-    #expect(mnist.train.labels.doubles.prefix(8) == [5, 0, 4, 1, 9, 2, 1, 3])
-    #expect(mnist.test.labels.doubles.prefix(8) == [7, 2, 1, 0, 4, 1, 4, 9])
+    #expect(mnist.train.targets.doubles.prefix(8) == [5, 0, 4, 1, 9, 2, 1, 3])
+    #expect(mnist.test.targets.doubles.prefix(8) == [7, 2, 1, 0, 4, 1, 4, 9])
     // The checks that a download must pass let the real files through.
     for download in MNIST.downloads(to: folder + "/absent", mirrors: MNIST.mirrors) {
       let name = String(download.file.dropLast(3))

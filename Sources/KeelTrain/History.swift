@@ -1,0 +1,49 @@
+/// What training gave, epoch by epoch.
+public struct History: Sendable, Codable, Equatable {
+  public struct Epoch: Sendable, Codable, Equatable {
+    /// From 1.
+    public var number: Int
+    /// Mean loss over the samples of the epoch, each seen while the parameters moved.
+    public var trainLoss: Double
+    /// Share of samples classified right, 0…1; nil where targets are no classes.
+    public var trainAccuracy: Double?
+    public var validation: Evaluation?
+    /// Of training alone: neither compilation nor evaluation.
+    public var trainSeconds: Double
+    /// Mean loss of each step's batch.
+    public var stepLosses: [Double]
+
+    public var steps: Int { stepLosses.count }
+  }
+
+  public var epochs: [Epoch] = []
+
+  public var steps: Int { epochs.reduce(0) { $0 + $1.steps } }
+  public var trainSeconds: Double { epochs.reduce(0) { $0 + $1.trainSeconds } }
+  public var microsecondsPerStep: Double { steps == 0 ? 0 : trainSeconds / Double(steps) * 1e6 }
+}
+
+/// How a model does on data that it does not learn from.
+public struct Evaluation: Sendable, Codable, Equatable {
+  /// Mean over the samples.
+  public var loss: Double
+  /// Share of samples classified right, 0…1; nil where targets are no classes.
+  public var accuracy: Double?
+  public var count: Int
+}
+
+/// What happens during `fit`, for progress bars and logs.
+public enum TrainingEvent: Sendable {
+  /// All executables are compiled; `seconds` it took.
+  case compiled(seconds: Double)
+  /// The device has finished `step` of `steps` of the epoch.
+  case progress(epoch: Int, step: Int, steps: Int)
+  case epoch(History.Epoch)
+}
+
+/// Training that can't go on, or can't begin.
+public struct TrainingError: Error, Equatable, CustomStringConvertible {
+  public let description: String
+
+  init(_ message: String) { description = "[train] \(message)" }
+}

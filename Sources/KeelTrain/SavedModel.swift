@@ -1,0 +1,74 @@
+import Foundation
+import KeelCore
+import KeelIO
+import KeelNN
+
+/// A model in a file: weights, running statistics, the network's description and what its inputs are.
+///
+/// The file is in the safetensors format; any reader of it finds the tensors under the names of ``Model/state``. What is
+/// Keel's own is in the metadata.
+public struct SavedModel {
+  /// What is known of a network besides its variables.
+  public struct Description: Codable, Sendable, Equatable {
+    public var network: LayerConfiguration
+    public var loss: Loss
+    /// Shape of one sample as it is stored, and what its values are multiplied by.
+    public var sampleShape: Shape
+    public var scale: Double
+    public var classCount: Int
+    /// Name of the data set it was trained on.
+    public var data: String
+    public var recipe: String?
+
+    public init(
+      network: LayerConfiguration, loss: Loss, sampleShape: Shape, scale: Double, classCount: Int, data: String,
+      recipe: String? = nil
+    ) {
+      self.network = network
+      self.loss = loss
+      self.sampleShape = sampleShape
+      self.scale = scale
+      self.classCount = classCount
+      self.data = data
+      self.recipe = recipe
+    }
+  }
+
+  public let model: Model
+  public let description: Description
+
+  public init(_ model: Model, _ description: Description) {
+    self.model = model
+    self.description = description
+  }
+
+  private static let key = "keel.model"
+
+  /// Reads a file. Throws when it is no safetensors file, none of Keel's, or its tensors do not fit its network.
+  public init(reading path: String) throws {
+    let file = try Safetensors(reading: path)
+    guard let text = file.metadata[Self.key] else {
+      throw FormatError("model", path, "expected the description of a network in metadata \(Self.key), got none")
+    }
+    do {
+      description = try JSONDecoder().decode(Description.self, from: Data(text.utf8))
+    } catch {
+      throw FormatError("model", path, "description of the network can't be read: \(error)")
+    }
+    model = Model(description.network.makeLayer())
+    do {
+      try model.load(file.tensors)
+    } catch {
+      throw FormatError("model", path, "\(error)")
+    }
+  }
+
+  /// Writes the file under a temporary name, then renames it.
+  public func write(to path: String) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    let text = String(decoding: try encoder.encode(description), as: UTF8.self)
+    let tensors = Dictionary(uniqueKeysWithValues: model.state.map { ($0.name, $0.value) })
+    try Safetensors(tensors: tensors, metadata: [Self.key: text]).write(to: path)
+  }
+}

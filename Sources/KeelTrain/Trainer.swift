@@ -1,0 +1,323 @@
+import Foundation
+import KeelCL
+import KeelCore
+import KeelGraph
+import KeelNN
+import KeelPrimitives
+import KeelRuntime
+
+/// Trains, evaluates and uses a model on one device.
+///
+/// Between calls the values of the model's parameters and running statistics are those in ``Model``; a call takes them to
+/// the device, and `fit` brings them back. The optimizer's state stays with the trainer.
+public final class Trainer {
+  public let model: Model
+  public let loss: Loss
+  /// Its learning rate may change between calls to `fit`.
+  public private(set) var optimizer: any Optimizer
+  public var learningRate: Double {
+    get { optimizer.learningRate }
+    set { optimizer.learningRate = newValue }
+  }
+  /// Steps taken so far.
+  public private(set) var step = 0
+
+  let context: ComputeContext
+  let variables: VariableStore
+  let dtype: DType
+  private let options: Executable.Options
+  private var epochsSeen = 0
+  private var executables: [ExecutableKey: Executable] = [:]
+
+  private enum ExecutableKey: Hashable {
+    case train(StepShape)
+    case evaluate(StepShape)
+    case predict(TensorType, scale: Double)
+
+    /// The variables that the executable is bound to.
+    var names: DataNames {
+      switch self {
+      case .train: .train
+      case .evaluate: .evaluation
+      case .predict: .prediction
+      }
+    }
+  }
+
+  /// Prepares a model for training: draws the values that it lacks, and makes room on the device.
+  ///
+  /// - Parameters:
+  ///   - dtype: of parameters and activations, `.float32` or `.float64`.
+  ///   - seed: of the first values.
+  /// - Throws: settings out of range, or what the device says.
+  public init(
+    _ model: Model, loss: Loss, optimizer: any Optimizer, on device: Device, dtype: DType = .float32, seed: UInt64 = 0,
+    options: Executable.Options = .environment
+  ) throws {
+    try optimizer.validate()
+    guard dtype.isFloatingPoint else { throw TrainingError("expects a floating-point type, got \(dtype)") }
+    try model.initialize(seed: seed, dtype: dtype)
+    self.model = model
+    self.loss = loss
+    self.optimizer = optimizer
+    self.dtype = dtype
+    self.options = options
+    context = try ComputeContext(device, profiling: options.debugLevel > 0)
+    variables = VariableStore(context)
+
+    let state = model.parameters.map { Variable($0.path, TensorType($0.shape, dtype), .parameter) }
+      + model.runningStatistics.map { Variable($0.path, TensorType($0.shape, dtype), .runningStatistic) }
+    let slots = optimizer.rule.slots.flatMap { slot in
+      model.parameters.map { Variable("\(slot).\($0.path)", TensorType($0.shape, dtype), .optimizerSlot) }
+    }
+    try variables.declare(state + slots)
+  }
+
+  /// The same for a layer, of which a model is made.
+  public convenience init(
+    _ layer: any Layer, loss: Loss, optimizer: any Optimizer, on device: Device, dtype: DType = .float32,
+    seed: UInt64 = 0, options: Executable.Options = .environment
+  ) throws {
+    try self.init(
+      Model(layer), loss: loss, optimizer: optimizer, on: device, dtype: dtype, seed: seed, options: options)
+  }
+
+  /// Trains for `epochs` passes over `data`.
+  ///
+  /// - Parameters:
+  ///   - batchSize: samples of a step. The last, shorter batch of an epoch is a step too, unless `dropsLast`.
+  ///   - validation: evaluated after each epoch.
+  ///   - seed: of the order in which samples are seen.
+  ///   - shuffles: false keeps the order of the data.
+  ///   - observe: told of progress; returning false stops training after the step at hand, and what was learnt is kept.
+  /// - Throws: bad sizes, a shape that does not fit a layer, or what the device says.
+  @discardableResult
+  public func fit(
+    _ data: Dataset, epochs: Int, batchSize: Int, validation: Dataset? = nil, seed: UInt64 = 0, shuffles: Bool = true,
+    dropsLast: Bool = false, observe: (TrainingEvent) -> Bool = { _ in true }
+  ) throws -> History {
+    guard epochs >= 0 else { throw TrainingError("expects 0 or more epochs, got \(epochs)") }
+    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
+    let start = Date()
+    try upload()
+    try place(data, DataNames.train, steps: plan.steps)
+    try variables.place(
+      DataNames.learningRates,
+      HostTensor(TensorType([plan.steps], dtype), values: Array(repeating: learningRate, count: plan.steps)), .control)
+    let steps = try plan.batches.map { try trainingExecutable(StepShape(data, rows: $0, steps: plan.steps)) }
+    if let validation { try prepareEvaluation(validation, batchSize: Self.evaluationBatchSize) }
+    var history = History()
+    guard observe(.compiled(seconds: Date().timeIntervalSince(start))) else { return history }
+
+    var continues = true
+    for number in 1...max(epochs, 1) where epochs > 0 && continues {
+      var epoch = try train(data, plan, steps, number, seed: seed, shuffles: shuffles) { done in
+        continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
+        return continues
+      }
+      try download()
+      if let validation, continues { epoch.validation = try evaluatePrepared(validation) }
+      history.epochs.append(epoch)
+      continues = observe(.epoch(epoch)) && continues
+    }
+    return history
+  }
+
+  /// One pass over the data. The host enqueues; it waits now and then, to report and so that the queue stays short.
+  private func train(
+    _ data: Dataset, _ plan: EpochPlan, _ executables: [Executable], _ number: Int, seed: UInt64, shuffles: Bool,
+    progress: (Int) -> Bool
+  ) throws -> History.Epoch {
+    var generator = Philox(seed: seed, stream: UInt64(epochsSeen))
+    let order = shuffles ? generator.permutation(data.count) : (0..<Int32(data.count)).map { $0 }
+    epochsSeen += 1
+    try variables.write(DataNames.train.order, HostTensor([data.count], order))
+    try variables.write(DataNames.train.cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
+
+    let start = Date()
+    var done = 0
+    for (executable, count) in zip(executables, plan.counts) {
+      var left = count
+      while left > 0, done == 0 || progress(done) {
+        let burst = min(left, Self.stepsPerWait)
+        for _ in 0..<burst { try executable.run() }
+        try context.queue.finish()
+        left -= burst
+        done += burst
+      }
+      if left > 0 { break }
+    }
+    _ = progress(done)
+    let seconds = Date().timeIntervalSince(start)
+    step += done
+
+    let rows = plan.rows.prefix(done)
+    let figures = try variables.read(DataNames.train.history).doubles
+    let result = Evaluation(figures: figures, rows: Array(rows), isClassification: loss.isClassification)
+    return History.Epoch(
+      number: number, trainLoss: result.loss, trainAccuracy: result.accuracy, validation: nil, trainSeconds: seconds,
+      stepLosses: (0..<done).map { figures[2 * $0] })
+  }
+
+  /// Steps between two waits of the host: long enough to cost nothing, short enough for a progress bar.
+  private static let stepsPerWait = 64
+  private static let evaluationBatchSize = 1000
+
+  /// Loss and accuracy in evaluation mode; changes nothing.
+  public func evaluate(_ data: Dataset, batchSize: Int = 1000) throws -> Evaluation {
+    try upload()
+    try prepareEvaluation(data, batchSize: batchSize)
+    return try evaluatePrepared(data, batchSize: batchSize)
+  }
+
+  private func prepareEvaluation(_ data: Dataset, batchSize: Int) throws {
+    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
+    try place(data, DataNames.evaluation, steps: plan.steps)
+    try variables.write(DataNames.evaluation.order, HostTensor([data.count], (0..<Int32(data.count)).map { $0 }))
+    for rows in plan.batches { _ = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps)) }
+  }
+
+  private func evaluatePrepared(_ data: Dataset, batchSize: Int = evaluationBatchSize) throws -> Evaluation {
+    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
+    try variables.write(DataNames.evaluation.cursor, HostTensor([3], [Int32](repeating: 0, count: 3)))
+    for (rows, count) in zip(plan.batches, plan.counts) {
+      let executable = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps))
+      for _ in 0..<count { try executable.run() }
+    }
+    let figures = try variables.read(DataNames.evaluation.history).doubles
+    return Evaluation(figures: figures, rows: plan.rows, isClassification: loss.isClassification)
+  }
+
+  /// The network's outputs for samples [n, …], in evaluation mode: [n, …] of the trainer's type.
+  ///
+  /// - Parameter scale: multiplies the features, as ``Dataset/scale`` does.
+  public func predict(_ features: HostTensor, scale: Double = 1, batchSize: Int = 1000) throws -> HostTensor {
+    guard features.shape.rank > 1, features.shape[0] > 0, batchSize > 0 else {
+      throw TrainingError("expects samples [n, …] and a batch size above 0, got \(features.type) and \(batchSize)")
+    }
+    try upload()
+    var bytes: [UInt8] = []
+    var shape = Shape.scalar
+    for start in stride(from: 0, to: features.shape[0], by: batchSize) {
+      let batch = try features.rows(start..<min(start + batchSize, features.shape[0]))
+      let names = DataNames.prediction
+      if variables.type(of: names.features) != batch.type { forget(names) }
+      try variables.place(names.features, batch, .data)
+      try variables.place(names.order, HostTensor([batch.shape[0]], (0..<Int32(batch.shape[0])).map { $0 }), .control)
+      try variables.place(names.cursor, HostTensor(zeros: Cursor.type), .control)
+      let executable = try executable(.predict(batch.type, scale: scale)) {
+        try model.predictionGraph(batch.type, scale: scale, dtype: dtype)
+      }
+      try executable.run()
+      let outputs = try executable.output("outputs")
+      bytes += outputs.bytes
+      shape = Shape([features.shape[0]] + outputs.shape.dimensions.dropFirst())
+    }
+    return try HostTensor(TensorType(shape, dtype), bytes: bytes)
+  }
+
+  // MARK: Executables
+
+  func trainingExecutable(_ shape: StepShape) throws -> Executable {
+    do {
+      return try executable(.train(shape)) {
+        try model.trainingGraph(shape, loss: loss, rule: optimizer.rule, dtype: dtype)
+      }
+    } catch let error as GraphError where shape.rows == 1 {
+      throw TrainingError(
+        "the last batch of an epoch has 1 sample: \(error). Choose another batch size, or leave it out (dropsLast)")
+    }
+  }
+
+  private func evaluationExecutable(_ shape: StepShape) throws -> Executable {
+    try executable(.evaluate(shape)) { try model.evaluationGraph(shape, loss: loss, dtype: dtype) }
+  }
+
+  private func executable(_ key: ExecutableKey, _ graph: () throws -> Graph) throws -> Executable {
+    if let known = executables[key] { return known }
+    let made = try Executable(try graph(), variables: variables, options: options)
+    executables[key] = made
+    return made
+  }
+
+  /// Drops the executables that are bound to buffers about to be replaced.
+  private func forget(_ names: DataNames) {
+    executables = executables.filter { $0.key.names.prefix != names.prefix }
+  }
+
+  // MARK: Values on host and device
+
+  /// The model's values to the device.
+  private func upload() throws {
+    for (name, value) in model.state { try variables.write(name, value.converted(to: dtype)) }
+  }
+
+  /// The device's values to the model.
+  private func download() throws {
+    for parameter in model.parameters { parameter.value = try variables.read(parameter.path) }
+    for statistic in model.runningStatistics { statistic.value = try variables.read(statistic.path) }
+  }
+
+  /// Makes a data set resident. Executables bound to buffers of another size are forgotten.
+  private func place(_ data: Dataset, _ names: DataNames, steps: Int) throws {
+    let history = TensorType([steps, 2], dtype)
+    let isSame = variables.type(of: names.features) == data.features.type
+      && variables.type(of: names.targets) == data.targets.type && variables.type(of: names.history) == history
+    if !isSame { forget(names) }
+    try variables.place(names.features, data.features, .data)
+    try variables.place(names.targets, data.targets, .data)
+    try variables.place(names.order, HostTensor(zeros: TensorType([data.count], .int32)), .control)
+    try variables.place(names.cursor, HostTensor(zeros: Cursor.type), .control)
+    try variables.place(names.history, HostTensor(zeros: history), .control)
+  }
+}
+
+extension VariableStore {
+  /// Writes a variable with a buffer of its own; one of another type is replaced.
+  fileprivate func place(_ name: String, _ tensor: HostTensor, _ role: Role) throws {
+    if type(of: name) != tensor.type { try declare([Variable(name, tensor.type, role)]) }
+    try write(name, tensor)
+  }
+}
+
+extension StepShape {
+  fileprivate init(_ data: Dataset, rows: Int, steps: Int) {
+    self.init(
+      rows: rows, features: data.features.type, targets: data.targets.type, scale: data.scale, steps: steps)
+  }
+}
+
+/// How an epoch is cut into steps.
+struct EpochPlan {
+  /// The sizes of batch that occur: the full one, then the short last one.
+  let batches: [Int]
+  /// How many steps there are of each.
+  let counts: [Int]
+
+  init(_ data: Dataset, batchSize: Int, dropsLast: Bool) throws {
+    guard batchSize > 0 else { throw TrainingError("expects a batch size above 0, got \(batchSize)") }
+    let size = min(batchSize, data.count)
+    let remainder = data.count % size
+    batches = [size] + (remainder > 0 && !dropsLast ? [remainder] : [])
+    counts = [data.count / size] + (batches.count > 1 ? [1] : [])
+  }
+
+  var steps: Int { counts.reduce(0, +) }
+  /// The batch size of each step.
+  var rows: [Int] { zip(batches, counts).flatMap { Array(repeating: $0, count: $1) } }
+}
+
+extension Evaluation {
+  /// From a history's rows of mean loss and hits, for batches of `rows` samples.
+  init(figures: [Double], rows: [Int], isClassification: Bool) {
+    let count = rows.reduce(0, +)
+    var (loss, hits) = (0.0, 0.0)
+    for (step, rows) in rows.enumerated() {
+      loss += figures[2 * step] * Double(rows)
+      hits += figures[2 * step + 1]
+    }
+    self.init(
+      loss: count == 0 ? .nan : loss / Double(count),
+      accuracy: isClassification && count > 0 ? hits / Double(count) : nil, count: count)
+  }
+}

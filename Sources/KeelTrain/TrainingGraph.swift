@@ -1,0 +1,119 @@
+import KeelCore
+import KeelGraph
+import KeelNN
+
+/// The variables of a data set on the device, under a common prefix.
+struct DataNames {
+  let prefix: String
+  var features: String { prefix + ".features" }
+  var targets: String { prefix + ".targets" }
+  var order: String { prefix + ".order" }
+  var cursor: String { prefix + ".cursor" }
+  /// A row a step: mean loss, number of samples classified right.
+  var history: String { prefix + ".history" }
+
+  static let train = DataNames(prefix: "train")
+  static let evaluation = DataNames(prefix: "evaluation")
+  static let prediction = DataNames(prefix: "prediction")
+  static let learningRates = "train.learningRates"
+}
+
+/// What a step's graph is traced for.
+struct StepShape: Hashable {
+  /// Samples of the batch.
+  var rows: Int
+  var features: TensorType
+  var targets: TensorType
+  /// Multiplies stored features.
+  var scale: Double
+  /// Steps of an epoch: rows of the history.
+  var steps: Int
+}
+
+extension Model {
+  /// One step of training: gather, forward, loss, backward, optimizer, record, advance.
+  func trainingGraph(_ shape: StepShape, loss: Loss, rule: UpdateRule, dtype: DType) throws(GraphError) -> Graph {
+    let builder = GraphBuilder(name: "train.\(shape.rows)", mode: .training, dtype: dtype)
+    let names = DataNames.train
+    let cursor = builder.input(names.cursor, Cursor.type, role: .control)
+    let (outputs, targets) = batch(shape, names, cursor, builder)
+    let losses = loss(outputs, targets)
+    let mean = losses.mean()
+
+    let parameters = trainableParameters.map { $0.tensor(in: builder) }
+    let gradients = builder.gradients(of: mean, withRespectTo: parameters)
+    builder.scope(at: "optimizer") {
+      let slots = rule.slots.map { slot in
+        zip(trainableParameters, parameters).map { parameter, tensor in
+          builder.input("\(slot).\(parameter.path)", tensor.type, role: .optimizerSlot)
+        }
+      }
+      let rates = builder.input(DataNames.learningRates, TensorType([shape.steps], dtype), role: .control)
+      let step = OptimizerStep(rule, count: parameters.count)
+      let moved = builder.append(.optimizerStep(step), [rates, cursor] + parameters + gradients + slots.flatMap { $0 })
+      for (old, new) in zip(parameters + slots.flatMap { $0 }, moved) { builder.update(old, with: new) }
+    }
+    record(mean, loss.hits(outputs, targets), names, shape, cursor)
+    builder.output("loss", mean)
+    return try builder.graph()
+  }
+
+  /// One batch of evaluation: gather, forward, loss, record, advance.
+  func evaluationGraph(_ shape: StepShape, loss: Loss, dtype: DType) throws(GraphError) -> Graph {
+    let builder = GraphBuilder(name: "evaluate.\(shape.rows)", mode: .evaluation, dtype: dtype)
+    let names = DataNames.evaluation
+    let cursor = builder.input(names.cursor, Cursor.type, role: .control)
+    let (outputs, targets) = batch(shape, names, cursor, builder)
+    record(loss(outputs, targets).mean(), loss.hits(outputs, targets), names, shape, cursor)
+    return try builder.graph()
+  }
+
+  /// One batch of prediction, whose features are the whole of the variable.
+  func predictionGraph(_ features: TensorType, scale: Double, dtype: DType) throws(GraphError) -> Graph {
+    let builder = GraphBuilder(name: "predict.\(features.shape[0])", mode: .evaluation, dtype: dtype)
+    let names = DataNames.prediction
+    let x = builder.append(
+      .gather(Gather(rows: features.shape[0], dtype: dtype, scale: scale)),
+      [
+        builder.input(names.features, features),
+        builder.input(names.order, TensorType([features.shape[0]], .int32), role: .control),
+        builder.input(names.cursor, Cursor.type, role: .control),
+      ])[0]
+    builder.output("outputs", self(x))
+    return try builder.graph()
+  }
+
+  /// The network's outputs for the batch at the cursor, and its targets.
+  private func batch(
+    _ shape: StepShape, _ names: DataNames, _ cursor: Tensor, _ builder: GraphBuilder
+  ) -> (outputs: Tensor, targets: Tensor) {
+    let count = shape.features.shape[0]
+    let order = builder.input(names.order, TensorType([count], .int32), role: .control)
+    let (x, targets) = builder.scope(at: "data") {
+      let targetType: DType = shape.targets.dtype == .int32 ? .int32 : builder.dtype
+      return (
+        builder.append(
+          .gather(Gather(rows: shape.rows, dtype: builder.dtype, scale: shape.scale)),
+          [builder.input(names.features, shape.features), order, cursor])[0],
+        builder.append(
+          .gather(Gather(rows: shape.rows, dtype: targetType)),
+          [builder.input(names.targets, shape.targets), order, cursor])[0]
+      )
+    }
+    return (self(x), targets)
+  }
+
+  /// Writes the step's figures into the history and moves the cursor on.
+  private func record(
+    _ mean: Tensor, _ hits: Tensor?, _ names: DataNames, _ shape: StepShape, _ cursor: Tensor
+  ) {
+    let builder = mean.builder
+    builder.scope(at: "record") {
+      let history = builder.input(names.history, TensorType([shape.steps, 2], builder.dtype), role: .control)
+      let figures = [mean, hits?.sum() ?? builder.constant(0)]
+      builder.update(history, with: builder.append(.record(Record()), [history, cursor] + figures)[0])
+      let step = builder.constant([Double(shape.rows), 1, 1], [3], .int32)
+      builder.update(cursor, with: cursor + step)
+    }
+  }
+}
