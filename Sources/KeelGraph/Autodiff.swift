@@ -4,7 +4,7 @@ extension GraphBuilder {
   /// Reverse-mode differentiation: appends nodes for the gradient of a scalar, and gives it for each of `targets`.
   /// A target that the scalar does not depend on gets zeros.
   public func gradients(of loss: Tensor, withRespectTo targets: [Tensor]) -> [Tensor] {
-    guard error == nil else { return targets }
+    guard error == nil, ownsAll([loss] + targets, "gradients") else { return targets }
     guard loss.shape.count == 1, loss.dtype.isFloatingPoint else {
       record(GraphError("gradients", path: path, "expects a scalar to differentiate, got \(loss.type)"))
       return targets

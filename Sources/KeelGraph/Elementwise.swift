@@ -96,7 +96,7 @@ extension ElementwiseName {
       ElementwiseRow(
         code: "($0 != (V)(R(0.0)) ? $1 : $2)", host: { $0[0] != 0 ? $0[1] : $0[2] },
         derivative: { x, _, dy in
-          [nil, x[0].elementwise(.select, dy, 0.0), x[0].elementwise(.select, dy * 0.0, dy)]
+          [nil, x[0].elementwise(.select, dy, 0.0), x[0].elementwise(.select, 0.0, dy)]
         }, domain: [0.5...1, -2...2, -2...2])
     }
   }

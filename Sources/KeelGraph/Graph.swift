@@ -64,29 +64,59 @@ public struct Graph: Hashable, Sendable {
   public var results: Set<Value> { Set(outputs.map(\.value)).union(updates.map(\.value)) }
 
   /// Checks the invariants that every pass keeps: operands are defined before their use, types are what the
-  /// operations' rules give, updates name variables of the same type.
+  /// operations' rules give, outputs and updates name values that there are, and a variable gets one new value, of
+  /// its own type.
   public func verified() throws(GraphError) -> Graph {
     for (index, node) in nodes.enumerated() {
       for input in node.inputs {
-        guard input.node < index, nodes.indices.contains(input.node),
-          nodes[input.node].types.indices.contains(input.output)
-        else {
-          throw GraphError(node.operation.rules.name, path: node.path, "%\(index) reads %\(input.node) before it is defined")
+        guard input.node < index, has(input) else {
+          throw GraphError(
+            node.operation.rules.name, path: node.path, "%\(index) reads %\(input.node) before it is defined")
         }
       }
-      let types = try node.operation.rules.outputTypes(node.inputs.map { type(of: $0) })
-      guard types == node.types else {
-        throw GraphError(node.operation.rules.name, path: node.path, "%\(index) expects types \(types), has \(node.types)")
-      }
+      try verifyTypes(index, node)
     }
+    var names: Set<String> = []
+    for output in outputs {
+      guard has(output.value) else {
+        throw GraphError("output", "\(output.name) is %\(output.value.node), which is not defined")
+      }
+      guard names.insert(output.name).inserted else { throw GraphError("output", "\(output.name) stands there twice") }
+    }
+    try verifyUpdates()
+    return self
+  }
+
+  private func has(_ value: Value) -> Bool {
+    nodes.indices.contains(value.node) && nodes[value.node].types.indices.contains(value.output)
+  }
+
+  private func verifyTypes(_ index: Int, _ node: Node) throws(GraphError) {
+    let name = node.operation.rules.name
+    let types: [TensorType]
+    do { types = try node.operation.rules.outputTypes(node.inputs.map { type(of: $0) }) } catch {
+      throw GraphError(error.operation, path: node.path, error.message)
+    }
+    guard types == node.types else {
+      throw GraphError(name, path: node.path, "%\(index) expects types \(types), has \(node.types)")
+    }
+  }
+
+  private func verifyUpdates() throws(GraphError) {
+    var updated: Set<Value> = []
     for update in updates {
-      guard case .input(let input) = nodes[update.variable.node].operation else {
+      guard has(update.variable), case .input(let input) = nodes[update.variable.node].operation else {
         throw GraphError("update", "%\(update.variable.node) expects a variable")
+      }
+      guard has(update.value) else {
+        throw GraphError("update", "\(input.name) takes %\(update.value.node), which is not defined")
       }
       guard type(of: update.variable) == type(of: update.value) else {
         throw GraphError("update", "\(input.name) expects \(type(of: update.variable)), got \(type(of: update.value))")
       }
+      guard updated.insert(update.variable).inserted else {
+        throw GraphError("update", "\(input.name) expects one new value, got two")
+      }
     }
-    return self
   }
 }

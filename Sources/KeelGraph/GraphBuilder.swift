@@ -66,10 +66,14 @@ public final class GraphBuilder {
   }
 
   /// Makes `tensor` a result of the graph.
-  public func output(_ name: String, _ tensor: Tensor) { outputs.append(Graph.Output(name: name, value: tensor.value)) }
+  public func output(_ name: String, _ tensor: Tensor) {
+    guard ownsAll([tensor], "output", "\(name) ") else { return }
+    outputs.append(Graph.Output(name: name, value: tensor.value))
+  }
 
   /// At the end of a run `variable` takes the value of `tensor`.
   public func update(_ variable: Tensor, with tensor: Tensor) {
+    guard ownsAll([variable, tensor], "update") else { return }
     updates.append(Update(variable: variable.value, value: tensor.value))
   }
 
@@ -82,9 +86,7 @@ public final class GraphBuilder {
   public func append(_ operation: Operation, _ inputs: [Tensor]) -> [Tensor] {
     let rules = operation.rules
     if error == nil {
-      if let stranger = inputs.first(where: { $0.builder !== self }) {
-        record(GraphError(rules.name, path: path, "operand \(stranger.type) belongs to another graph"))
-      } else {
+      if ownsAll(inputs, rules.name, "operand ") {
         do throws(GraphError) {
           let types = try rules.outputTypes(inputs.map(\.type))
           nodes.append(Node(operation: operation, inputs: inputs.map(\.value), types: types, path: path))
@@ -97,6 +99,13 @@ public final class GraphBuilder {
     return (0..<rules.outputCount).map {
       Tensor(builder: self, value: Value(node: -1, output: $0), type: TensorType(.scalar, dtype))
     }
+  }
+
+  /// Whether all `tensors` are of this graph; records the first that is not.
+  func ownsAll(_ tensors: [Tensor], _ operation: String, _ what: String = "") -> Bool {
+    guard let stranger = tensors.first(where: { $0.builder !== self }) else { return true }
+    record(GraphError(operation, path: path, "\(what)\(stranger.type) belongs to another graph"))
+    return false
   }
 
   func results(of node: Int) -> [Tensor] {

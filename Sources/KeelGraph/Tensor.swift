@@ -113,7 +113,9 @@ extension Tensor {
 extension GraphBuilder {
   /// A number written in the graph's type becomes one of `dtype`; anything else is the caller's mistake and stays.
   fileprivate func converted(_ operand: Tensor, to dtype: DType) -> Tensor {
-    guard operand.value.node >= 0, case .constant(let known) = nodes[operand.value.node].operation else { return operand }
+    guard operand.builder === self, operand.value.node >= 0,
+      case .constant(let known) = nodes[operand.value.node].operation
+    else { return operand }
     return constant(known.values, operand.shape, dtype)
   }
 }

@@ -31,6 +31,9 @@ public struct Input: OperationRules {
   public var outputCount: Int { 1 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     guard inputs.isEmpty else { throw GraphError(name, "expects no operands, got \(inputs)") }
+    guard type.shape.dimensions.allSatisfy({ $0 >= 0 }) else {
+      throw GraphError(name, "expects extents of 0 or more, got \(type)")
+    }
     return [type]
   }
   public func gradient(_ context: GradientContext) -> [Tensor?]? { [] }
@@ -57,6 +60,9 @@ public struct Constant: OperationRules {
   }
   public var outputCount: Int { 1 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
+    guard type.shape.dimensions.allSatisfy({ $0 >= 0 }) else {
+      throw GraphError(name, "expects extents of 0 or more, got \(type)")
+    }
     guard values.count == 1 || values.count == type.count else {
       throw GraphError(name, "\(type) expects 1 or \(type.count) values, got \(values.count)")
     }

@@ -61,7 +61,7 @@ public struct Broadcast: OperationRules {
   public var outputCount: Int { 1 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 1)
-    guard inputs[0].shape.broadcast(with: shape) == shape else {
+    guard inputs[0].shape.broadcast(with: shape) == shape, shape.dimensions.allSatisfy({ $0 >= 0 }) else {
       throw GraphError(name, "expects a shape that broadcasts to \(shape), got \(inputs[0])")
     }
     return [TensorType(shape, inputs[0].dtype)]
@@ -116,8 +116,8 @@ public struct Gather: OperationRules {
     guard inputs[0].shape.rank > 0, inputs[0].shape[0] > 0, rows > 0 else {
       throw GraphError(name, "expects rows to gather from, got \(inputs[0]) and \(rows) rows")
     }
-    guard inputs[1].dtype == .int32, inputs[2] == Cursor.type else {
-      throw GraphError(name, "expects an i32 order and a cursor \(Cursor.type), got \(inputs[1]) and \(inputs[2])")
+    guard inputs[1].dtype == .int32, inputs[1].shape.rank == 1, inputs[1].count > 0, inputs[2] == Cursor.type else {
+      throw GraphError(name, "expects an i32 order [samples] and a cursor \(Cursor.type), got \(inputs[1]) and \(inputs[2])")
     }
     return [TensorType(Shape([rows] + inputs[0].shape.dimensions.dropFirst()), dtype)]
   }

@@ -43,7 +43,7 @@ public struct OptimizerStep: OperationRules {
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 2 + count * (2 + rule.slots.count))
     let dtype = try expectReal([inputs[0]] + inputs.dropFirst(2))
-    guard inputs[0].shape.rank == 1, inputs[1] == Cursor.type, dtype == inputs[0].dtype else {
+    guard inputs[0].shape.rank == 1, inputs[0].count > 0, inputs[1] == Cursor.type, dtype == inputs[0].dtype else {
       throw GraphError(name, "expects learning rates [steps] and a cursor, got \(inputs[0]) and \(inputs[1])")
     }
     let parameters = Array(inputs[parameters])
