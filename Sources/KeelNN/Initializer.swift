@@ -16,6 +16,8 @@ public enum Initializer: Hashable, Sendable {
   case glorotNormal
   /// Uniform in ±√(6 / (fan-in + fan-out)). Source: Glorot & Bengio 2010, equation 16.
   case glorotUniform
+  /// Uniform in ±1 / √fan-in: what PyTorch's `Linear` starts with (its `kaiming_uniform_` with a = √5).
+  case fanInUniform
   /// Uniform in ±bound.
   case uniform(Double)
   /// Normal with mean 0 and this standard deviation.
@@ -48,6 +50,7 @@ public enum Initializer: Hashable, Sendable {
       case .heUniform: uniform((6 / fanIn).squareRoot())
       case .glorotNormal: normal((2 / (fanIn + fanOut)).squareRoot())
       case .glorotUniform: uniform((6 / (fanIn + fanOut)).squareRoot())
+      case .fanInUniform: uniform((1 / fanIn).squareRoot())
       case .uniform(let bound): uniform(bound)
       case .normal(let deviation): normal(deviation)
       }
@@ -90,6 +93,7 @@ extension Initializer: Codable {
     case .heUniform: ("heUniform", nil)
     case .glorotNormal: ("glorotNormal", nil)
     case .glorotUniform: ("glorotUniform", nil)
+    case .fanInUniform: ("fanInUniform", nil)
     case .uniform(let bound): ("uniform", bound)
     case .normal(let deviation): ("normal", deviation)
     }
@@ -113,6 +117,7 @@ extension Initializer: Codable {
     case "heUniform": self = .heUniform
     case "glorotNormal": self = .glorotNormal
     case "glorotUniform": self = .glorotUniform
+    case "fanInUniform": self = .fanInUniform
     case "uniform": self = .uniform(try value())
     case "normal": self = .normal(try value())
     default: throw SettingsError("initializer", "expects a known kind, got \(kind)")

@@ -4,8 +4,8 @@ import KeelGraph
 /// A linear map of the last axis: y = x·W + b, [.., inputs] → [.., outputs]. Samples of several axes that together have
 /// `inputs` values, such as [N, 28, 28] for 784, are taken flat: [N, outputs].
 ///
-/// Parameters: `weight` [inputs, outputs] and, with a bias, `bias` [outputs], which starts at 0. Leave the bias out
-/// where batch norm follows: it would be subtracted again.
+/// Parameters: `weight` [inputs, outputs] and, with a bias, `bias` [outputs]. Leave the bias out where batch norm
+/// follows: it would be subtracted again.
 public struct Linear: Layer {
   public struct Options: Codable, Hashable, Sendable {
     public var inputs: Int
@@ -24,15 +24,18 @@ public struct Linear: Layer {
   ///   - inputs: features of the operand; more than 0.
   ///   - outputs: features of the result; more than 0.
   ///   - bias: whether b is added.
-  ///   - weight: how the first weights are drawn.
-  public init(_ inputs: Int, _ outputs: Int, bias: Bool = true, weight: Initializer = .heNormal) {
+  ///   - weight: how the first weights are drawn. The default draws weights and bias as PyTorch does, uniformly in
+  ///     ±1/√inputs; with any other the bias starts at 0.
+  public init(_ inputs: Int, _ outputs: Int, bias: Bool = true, weight: Initializer = .fanInUniform) {
     self.init(Options(inputs: inputs, outputs: outputs, bias: bias, weight: weight))
   }
 
   init(_ options: Options) {
     self.options = options
     weight = Parameter([options.inputs, options.outputs], initializer: options.weight)
-    bias = options.bias ? Parameter([options.outputs]) : nil
+    let drawn = options.weight == .fanInUniform && options.inputs > 0
+    let start: Initializer = drawn ? .uniform(1 / Double(options.inputs).squareRoot()) : .zeros
+    bias = options.bias ? Parameter([options.outputs], initializer: start) : nil
   }
 
   public func callAsFunction(_ x: Tensor) -> Tensor {

@@ -39,13 +39,13 @@ public enum Recipe: String, Sendable, Codable, CaseIterable {
       Sequential {
         Flatten()
         BatchNorm(inputs)
-        Linear(inputs, 300, bias: false)
+        Linear(inputs, 300, bias: false, weight: .heNormal)
         BatchNorm(300)
         ELU()
-        Linear(300, 100, bias: false)
+        Linear(300, 100, bias: false, weight: .heNormal)
         BatchNorm(100)
         ELU()
-        Linear(100, classes)
+        Linear(100, classes, weight: .heNormal)
       }
     }
   }

@@ -19,6 +19,7 @@ import Testing
     // The deviation, and for uniform ones the bound, √3 times as large.
     let cases: [(Initializer, deviation: Double, isUniform: Bool)] = [
       (.heNormal, (2 / 200.0).squareRoot(), false), (.heUniform, (2 / 200.0).squareRoot(), true),
+      (.fanInUniform, (1 / 200.0 / 3).squareRoot(), true),
       (.glorotNormal, (2 / 500.0).squareRoot(), false), (.glorotUniform, (2 / 500.0).squareRoot(), true),
       (.normal(0.3), 0.3, false), (.uniform(0.3), 0.3 / 3.squareRoot(), true),
     ]

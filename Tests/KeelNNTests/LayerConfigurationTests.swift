@@ -49,7 +49,7 @@ import Testing
           Linear(4, 2)
           ReLU()
         })
-        == #"{"layers":[{"bias":true,"inputs":4,"outputs":2,"type":"linear","weight":{"kind":"heNormal"}},{"type":"relu"}],"type":"sequential"}"#
+        == #"{"layers":[{"bias":true,"inputs":4,"outputs":2,"type":"linear","weight":{"kind":"fanInUniform"}},{"type":"relu"}],"type":"sequential"}"#
     )
     #expect(
       try text(BatchNorm(2, epsilon: 0.25, momentum: .old(0.99)))
@@ -59,7 +59,7 @@ import Testing
 
   @Test func everyInitializerComesBack() throws {
     let all: [Initializer] = [
-      .zeros, .ones, .constant(0.1), .heNormal, .heUniform, .glorotNormal, .glorotUniform, .uniform(0.2), .normal(0.3),
+      .zeros, .ones, .constant(0.1), .heNormal, .heUniform, .glorotNormal, .glorotUniform, .fanInUniform, .uniform(0.2), .normal(0.3),
     ]
     #expect(try JSONDecoder().decode([Initializer].self, from: JSONEncoder().encode(all)) == all)
   }
