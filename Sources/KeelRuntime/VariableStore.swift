@@ -112,6 +112,18 @@ public final class VariableStore {
     return try HostTensor(type, bytes: try context.queue.read(buffer, byteCount: type.byteCount))
   }
 
+  /// Runs `body` and puts parameters, running statistics and optimizer slots back as they were.
+  public func preservingState(_ body: () throws -> Void) throws {
+    let saved = try arenas.filter { $0.role != .data && $0.role != .control }.map { arena in
+      let copy = try Buffer(context: context.context, byteCount: arena.layout.byteCount)
+      try context.queue.copy(from: arena.buffer, to: copy, byteCount: arena.layout.byteCount)
+      return (arena: arena.buffer, copy: copy, byteCount: arena.layout.byteCount)
+    }
+    try body()
+    for entry in saved { try context.queue.copy(from: entry.copy, to: entry.arena, byteCount: entry.byteCount) }
+    try context.queue.finish()
+  }
+
   /// Names of the variables behind which something was written.
   public func brokenGuards() throws -> [String] {
     guard guardBytes > 0 else { return [] }

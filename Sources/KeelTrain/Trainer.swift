@@ -30,7 +30,8 @@ public final class Trainer {
   private var executables: [ExecutableKey: Executable] = [:]
 
   private enum ExecutableKey: Hashable {
-    case train(StepShape)
+    /// Frozen parameters have no update in the graph, so what is trainable is part of the key.
+    case train(StepShape, trainable: [String])
     case evaluate(StepShape)
     case predict(TensorType, scale: Double)
 
@@ -89,22 +90,35 @@ public final class Trainer {
   ///   - validation: evaluated after each epoch.
   ///   - seed: of the order in which samples are seen.
   ///   - shuffles: false keeps the order of the data.
-  ///   - observe: told of progress; returning false stops training after the step at hand, and what was learnt is kept.
-  /// - Throws: bad sizes, a shape that does not fit a layer, or what the device says.
+  ///   - observe: told of progress; returning false stops training after the steps at hand, and what was learnt is
+  ///     kept.
+  /// - Throws: bad sizes, a shape that does not fit a layer, outputs that do not fit the targets, or what the device
+  ///   says.
   @discardableResult
   public func fit(
     _ data: Dataset, epochs: Int, batchSize: Int, validation: Dataset? = nil, seed: UInt64 = 0, shuffles: Bool = true,
     dropsLast: Bool = false, observe: (TrainingEvent) -> Bool = { _ in true }
   ) throws -> History {
     guard epochs >= 0 else { throw TrainingError("expects 0 or more epochs, got \(epochs)") }
+    try optimizer.validate()
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
+    for data in [data, validation].compactMap({ $0 }) { try checkOutputs(for: data) }
     let start = Date()
     try upload()
     try place(data, DataNames.train, steps: plan.steps)
     try variables.place(
       DataNames.learningRates,
       HostTensor(TensorType([plan.steps], dtype), values: Array(repeating: learningRate, count: plan.steps)), .control)
-    let steps = try plan.batches.map { try trainingExecutable(StepShape(data, rows: $0, steps: plan.steps)) }
+    let steps = try plan.batches.map { rows in
+      do {
+        return try trainingExecutable(StepShape(data, rows: rows, steps: plan.steps))
+      } catch let error as GraphError where rows == 1 && batchSize > 1 && data.count > 1 {
+        throw TrainingError(
+          "the last batch of an epoch has 1 sample: \(error). Choose another batch size, or leave it out (dropsLast)")
+      }
+    }
+    // Drivers finish compiling a kernel when it is first enqueued: once here, so that no step waits for it.
+    try variables.preservingState { for executable in steps { try executable.run() } }
     if let validation { try prepareEvaluation(validation, batchSize: Self.evaluationBatchSize) }
     var history = History()
     guard observe(.compiled(seconds: Date().timeIntervalSince(start))) else { return history }
@@ -165,6 +179,7 @@ public final class Trainer {
 
   /// Loss and accuracy in evaluation mode; changes nothing.
   public func evaluate(_ data: Dataset, batchSize: Int = 1000) throws -> Evaluation {
+    try checkOutputs(for: data)
     try upload()
     try prepareEvaluation(data, batchSize: batchSize)
     return try evaluatePrepared(data, batchSize: batchSize)
@@ -174,7 +189,8 @@ public final class Trainer {
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
     try place(data, DataNames.evaluation, steps: plan.steps)
     try variables.write(DataNames.evaluation.order, HostTensor([data.count], (0..<Int32(data.count)).map { $0 }))
-    for rows in plan.batches { _ = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps)) }
+    for rows in plan.batches { try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps)).run() }
+    try context.queue.finish()
   }
 
   private func evaluatePrepared(_ data: Dataset, batchSize: Int = evaluationBatchSize) throws -> Evaluation {
@@ -216,16 +232,32 @@ public final class Trainer {
     return try HostTensor(TensorType(shape, dtype), bytes: bytes)
   }
 
+  /// Throws when the network does not take the samples, or its outputs and the targets do not go together.
+  private func checkOutputs(for data: Dataset) throws {
+    let outputs = try model.outputType(for: data.featureShape, dtype: dtype)
+    let given = Shape(Array(outputs.shape.dimensions.dropFirst()))
+    switch (loss.isClassification, data.classCount) {
+    case (true, 0):
+      throw TrainingError("\(loss.rawValue) expects class labels, data has targets \(data.targets.type)")
+    case (true, let classCount):
+      // More outputs than classes are allowed: those of a network made for more.
+      guard given.rank == 1, given[0] >= classCount else {
+        throw TrainingError("network gives \(given.rank == 1 ? "\(given[0])" : "\(given)") outputs, "
+          + "data has \(classCount) classes")
+      }
+    case (false, 0):
+      let wanted = Shape(Array(data.targets.shape.dimensions.dropFirst()))
+      guard given == wanted else { throw TrainingError("network gives outputs \(given), data has targets \(wanted)") }
+    case (false, let classCount):
+      throw TrainingError("\(loss.rawValue) expects targets of shape \(given), data has labels of \(classCount) classes")
+    }
+  }
+
   // MARK: Executables
 
-  func trainingExecutable(_ shape: StepShape) throws -> Executable {
-    do {
-      return try executable(.train(shape)) {
-        try model.trainingGraph(shape, loss: loss, rule: optimizer.rule, dtype: dtype)
-      }
-    } catch let error as GraphError where shape.rows == 1 {
-      throw TrainingError(
-        "the last batch of an epoch has 1 sample: \(error). Choose another batch size, or leave it out (dropsLast)")
+  private func trainingExecutable(_ shape: StepShape) throws -> Executable {
+    try executable(.train(shape, trainable: model.trainableParameters.map(\.path))) {
+      try model.trainingGraph(shape, loss: loss, rule: optimizer.rule, dtype: dtype)
     }
   }
 
