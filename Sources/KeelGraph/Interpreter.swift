@@ -133,7 +133,7 @@ public struct Interpreter {
     let (data, order, cursor) = (operands[0], operands[1].values, operands[2].values)
     let width = data.values.count / data.shape[0]
     return (0..<operation.rows).flatMap { row -> [Double] in
-      let position = min(max(Int(cursor[Cursor.sample]) + row, 0), order.count - 1)
+      let position = min(max(Int(cursor[Cursor.sample]), 0) + row, order.count - 1)
       let source = min(max(Int(order[position]), 0), data.shape[0] - 1)
       return data.values[source * width..<(source + 1) * width].map { $0 * operation.scale }
     }

@@ -137,7 +137,8 @@ public struct BatchNormBackward: OperationRules {
 ///     μ_r ← (1 − α)·μ_r + α·μ    σ²_r ← (1 − α)·σ²_r + α·f·σ²
 ///
 /// with α = `weight` (of the new value, as PyTorch counts it) and f = `varianceFactor`, m/(m − 1) for the unbiased
-/// variance or 1. Operands: running mean, running variance, mean, residual, variance, all [C].
+/// variance or 1. A channel whose batch statistics are not finite keeps its running ones. Operands: running mean,
+/// running variance, mean, residual, variance, all [C].
 public struct BatchNormRunningUpdate: OperationRules {
   public let weight: Double
   public let varianceFactor: Double
@@ -165,7 +166,9 @@ public struct BatchNormRunningUpdate: OperationRules {
   public func definition(_ inputs: [Tensor]) -> [Tensor]? {
     let mean = inputs[0] + (inputs[2] - inputs[0] + inputs[3]) * weight
     let variance = inputs[1] + (inputs[4] * varianceFactor - inputs[1]) * weight
-    return [mean, variance]
+    // x − x is 0 for a finite x, else NaN.
+    let isFinite = ((inputs[2] - inputs[2]) + (inputs[4] - inputs[4])).elementwise(.equal, 0.0)
+    return [isFinite.elementwise(.select, mean, inputs[0]), isFinite.elementwise(.select, variance, inputs[1])]
   }
   public var inPlace: [(output: Int, operand: Int)] { [(0, 0), (1, 1)] }
 }

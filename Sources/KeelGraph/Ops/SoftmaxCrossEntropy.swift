@@ -1,6 +1,7 @@
 import KeelCore
 
-/// The cross-entropy of softmax(logits) with class labels, a row each: loss = log Σ exp(x) − x[label].
+/// The cross-entropy of softmax(logits) with class labels, a row each: loss = log Σ exp(x) − x[label]. A label that is
+/// no class gives NaN, here and in the gradient.
 ///
 /// Operands: logits [N, K], labels i32 [N]. Result: losses [N].
 public struct SoftmaxCrossEntropy: OperationRules {
@@ -27,7 +28,9 @@ public struct SoftmaxCrossEntropy: OperationRules {
     let (x, rows) = (inputs[0], inputs[0].shape[0])
     let shifted = x - x.max(axes: [1], keepingDimensions: true)
     let total = shifted.elementwise(.exp).sum(axes: [1])
-    let chosen = oneHot(inputs[1], like: x).elementwise(.select, shifted, 0.0).sum(axes: [1])
+    let hot = oneHot(inputs[1], like: x)
+    // Over the number of classes that the label names: 1, or 0 / 0 = NaN for a label that is none.
+    let chosen = hot.elementwise(.select, shifted, 0.0).sum(axes: [1]) / hot.sum(axes: [1])
     return [(total.elementwise(.log) - chosen).reshape([rows])]
   }
   public var inPlace: [(output: Int, operand: Int)] { [] }
@@ -56,7 +59,9 @@ public struct SoftmaxCrossEntropyBackward: OperationRules {
     let (x, rows) = (inputs[1], inputs[1].shape[0])
     let exponentials = (x - x.max(axes: [1], keepingDimensions: true)).elementwise(.exp)
     let softmax = exponentials / exponentials.sum(axes: [1], keepingDimensions: true)
-    return [(softmax - oneHot(inputs[2], like: x)) * inputs[0].reshape([rows, 1])]
+    let hot = oneHot(inputs[2], like: x)
+    // NaN for a label that is no class, as the loss is.
+    return [(softmax - hot / hot.sum(axes: [1], keepingDimensions: true)) * inputs[0].reshape([rows, 1])]
   }
   public var inPlace: [(output: Int, operand: Int)] { [] }
 }
