@@ -42,6 +42,8 @@ public final class Executable {
 
   let context: ComputeContext
   private let options: Options
+  /// Scratch memory of the nodes that want some.
+  private let workspaceBytes: [Int: Int]
   private let variables: VariableStore
   private let constants: Buffer
   private let gradients: Buffer
@@ -71,9 +73,10 @@ public final class Executable {
       do { return try lowering.lower(node) } catch { throw ExecutableError(node, error) }
     }
     let workspaces = lowered.enumerated().compactMap { index, lowered in lowered.map { (index, $0.workspaceBytes) } }
+    workspaceBytes = Dictionary(uniqueKeysWithValues: workspaces)
     let plan = MemoryPlan(
       graph, alignment: profile.alignment, guardBytes: options.guardBytes,
-      workspaceBytes: Dictionary(uniqueKeysWithValues: workspaces), parameters: variables.parameterLayout,
+      workspaceBytes: workspaceBytes, parameters: variables.parameterLayout,
       sharesBytes: options.guardBytes == 0)
     dump("plan", plan.report(graph))
 
@@ -146,17 +149,26 @@ public final class Executable {
     return try HostTensor(type, bytes: try context.queue.read(buffer, byteCount: type.byteCount))
   }
 
-  /// Places where something was written behind a value. Always empty without guards.
+  /// Places where something was written behind a value or a workspace. Always empty without guards.
   public func brokenGuards() throws -> [String] {
     guard options.guardBytes > 0 else { return [] }
-    let bytes = try context.queue.read(activations)
+    let (inActivations, inConstants) = (try context.queue.read(activations), try context.queue.read(constants))
     var broken: [String] = []
+    func check(_ bytes: [UInt8], _ end: Int, _ label: String) {
+      if bytes[end..<end + options.guardBytes].contains(where: { $0 != 0xFF }) { broken.append(label) }
+    }
     for (value, location) in plan.locations {
-      guard case .activation(let offset) = location else { continue }
-      let end = offset + graph.type(of: value).byteCount
-      if bytes[end..<end + options.guardBytes].contains(where: { $0 != 0xFF }) {
-        broken.append("\(graph.nodes[value.node].operation.rules.name) result \(value.output)")
+      let byteCount = graph.type(of: value).byteCount
+      let label = "\(graph.nodes[value.node].operation.rules.name) result \(value.output)"
+      switch location {
+      case .activation(let offset): check(inActivations, offset + byteCount, label)
+      case .constant(let offset): check(inConstants, offset + byteCount, label)
+      case .variable, .gradient: break
       }
+    }
+    for (node, offset) in plan.workspaces {
+      let label = "\(graph.nodes[node].operation.rules.name) workspace"
+      check(inActivations, offset + (workspaceBytes[node] ?? 0), label)
     }
     return broken.sorted() + (try variables.brokenGuards())
   }
