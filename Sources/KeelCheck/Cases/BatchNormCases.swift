@@ -1,0 +1,163 @@
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+/// x of a batch norm case: where its channels are and how they are distributed.
+private struct Layout {
+  var shape: Shape
+  var axis: Int
+  var offset = 0.0
+  var deviation = 1.0
+
+  var channels: Int { shape[axis] }
+  var values: Int { shape.count / channels }
+  var label: String {
+    "\(shape) axis \(axis)" + (offset == 0 && deviation == 1 ? "" : ", mean \(Int(offset)), deviation \(deviation)")
+  }
+  var x: CaseInput { CaseInput("x", shape, .normal(offset: offset, scale: deviation)) }
+  var inputs: [CaseInput] {
+    [x, CaseInput("scale", [channels], .uniform(0.5...1.5)), CaseInput("shift", [channels])]
+  }
+}
+
+extension KernelCases {
+  private static let layouts: [Layout] =
+    // [rows, C]: lanes of eight and their rests, slices of 1024 values and their rests.
+    [
+      (257, 1), (257, 3), (257, 8), (257, 9), (33, 64), (5, 4097), (2, 9), (3, 17), (32, 32), (1025, 8), (5000, 3),
+      (4097, 1),
+    ].map { Layout(shape: [$0.0, $0.1], axis: 1) }
+    + [
+      Layout(shape: [7, 5, 9], axis: 2), Layout(shape: [7, 9, 5], axis: 1), Layout(shape: [7, 9, 16], axis: 1),
+      Layout(shape: [3, 5, 6, 7], axis: 1), Layout(shape: [3, 6, 7, 5], axis: 3), Layout(shape: [9, 40], axis: 0),
+      Layout(shape: [2, 3, 2, 3, 5], axis: 1), Layout(shape: [1, 3, 61, 43], axis: 1),
+      Layout(shape: [1, 1, 3001], axis: 1),
+      Layout(shape: [600, 2, 3], axis: 1),
+    ]
+
+  /// Means far above the deviation, in each layout: the table of `batchnorm.md`.
+  private static let offsets: [Layout] = [([256, 16], 1), ([4, 16, 8, 8], 1), ([4, 8, 8, 16], 3)].flatMap {
+    shape, axis in
+    [(100, 1), (1e4, 1), (1e4, 0.01), (1e6, 1)].map { (offset: Double, deviation: Double) in
+      Layout(shape: shape, axis: axis, offset: offset, deviation: deviation)
+    }
+  }
+
+  static func batchNorm(_ dtype: DType) -> [KernelCase] {
+    var cases: [KernelCase] = []
+    for layout in layouts + offsets {
+      cases.append(forward(dtype, layout))
+      cases.append(backward(dtype, layout))
+    }
+    for shape: (Shape, Int) in [([33, 9], 1), ([5000, 3], 1), ([5, 3, 20], 1), ([4, 3, 5], 1)] {
+      let layout = Layout(shape: shape.0, axis: shape.1)
+      cases.append(
+        forward(dtype, layout, "relu(y + residual)·s", [CaseInput("r", layout.shape), CaseInput("s", [])]) { y, t in
+          (y + t["r"]).elementwise(.relu) * t["s"]
+        })
+      cases.append(forward(dtype, layout, "elu", []) { y, _ in y.elementwise(.elu, 1.0) })
+      // The gradient of a ReLU in front of the reductions, and one of a product with a scalar.
+      cases.append(
+        backward(dtype, layout, "relu gradient", [CaseInput("m", layout.shape)]) { dy, t in
+          t["m"].elementwise(.greater, 0.0).elementwise(.select, dy, 0.0)
+        })
+      cases.append(backward(dtype, layout, "scaled", [CaseInput("s", [1])]) { dy, t in dy * t["s"] * 0.5 })
+    }
+    cases += constantChannels(dtype) + [1, 8, 9, 64, 4097].map { running(dtype, $0) }
+    return cases
+  }
+
+  private static func forward(
+    _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [],
+    epilogue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
+  ) -> KernelCase {
+    let axis = layout.axis
+    // Where the deviation is ten units in the last place of the mean, an epsilon of the mean counts.
+    let isCoarse = layout.deviation < 1
+    return KernelCase(
+      BatchNormForward.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype, inputs: layout.inputs + operands,
+      bound: Bound(single: isCoarse ? 5e-6 : layout.offset == 0 ? 2e-7 * 2 : 5e-7)
+    ) { t in
+      let results = t.builder.append(
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
+      return [
+        "y": epilogue?(results[0], t) ?? results[0], "mean": results[1], "residual": results[2], "variance": results[3],
+      ]
+    }
+    .bounds([
+      "mean": Bound(eps: 2, of: .fixed(layout.deviation)), "variance": Bound(eps: 8, of: .each),
+    ])
+    .sums(["mean": ["mean", "residual"]]).fused()
+  }
+
+  private static func backward(
+    _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [],
+    prologue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
+  ) -> KernelCase {
+    let (axis, shape) = (layout.axis, layout.shape)
+    let sum = Bound(single: 5e-7, of: .fixed(2 * Double(layout.values).squareRoot()))
+    return KernelCase(
+      BatchNormBackwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
+      inputs: layout.inputs + [CaseInput("dy", layout.shape)] + operands, bound: .exact
+    ) { t in
+      let statistics = t.builder.append(
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
+      let results = t.builder.append(
+        .batchNormBackward(BatchNormBackward(axis: axis, epsilon: 1e-5)),
+        [prologue?(t["dy"], t) ?? t["dy"], t["x"], t["scale"]] + statistics[1...])
+      // dx is this times a difference that may vanish (with two values in a channel it always does).
+      let gain = t["scale"] * (statistics[3] + 1e-5).elementwise(.reciprocalSquareRoot)
+      return [
+        "dx": results[0], "dscale": results[1], "dshift": results[2],
+        "gain": gain.channels(axis, of: shape).broadcast(to: shape),
+      ]
+    }
+    .bounds([
+      "dx": Bound(eps: 16, of: .output("gain")), "dscale": sum, "dshift": sum, "gain": Bound(eps: 8, of: .each),
+    ])
+  }
+
+  /// y is exactly β, whatever the constant.
+  private static func constantChannels(_ dtype: DType) -> [KernelCase] {
+    // In double precision the reference itself rounds its mean.
+    guard dtype == .float32 else { return [] }
+    return [Layout(shape: [257, 9], axis: 1), Layout(shape: [5, 9, 40], axis: 1), Layout(shape: [5000, 3], axis: 1)].map
+    {
+      layout in
+      let (axis, inner) = (layout.axis, layout.shape.dimensions[(layout.axis + 1)...].reduce(1, *))
+      let channels = layout.channels
+      var inputs = layout.inputs
+      inputs[0].source = .indexed { 1234.567 * Double($0 / inner % channels) - 0.3 }
+      return KernelCase(
+        BatchNormForward.family, layout.label + ", constant channels", dtype, inputs: inputs,
+        bound: Bound(eps: 1e-3, of: .each)
+      ) { t in
+        let y = t.builder.append(
+          .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])[0]
+        return ["y": y]
+      }.fused()
+    }
+  }
+
+  private static func running(_ dtype: DType, _ channels: Int) -> KernelCase {
+    KernelCase(
+      BatchNormRunning.family, "\(channels)", dtype,
+      inputs: [
+        CaseInput("runningMean", [channels], role: .runningStatistic),
+        CaseInput("runningVariance", [channels], .uniform(0.5...2), role: .runningStatistic),
+        // Every eighth batch is broken: its channel keeps what it has.
+        CaseInput("mean", [channels], .indexed { $0 % 8 == 7 ? .nan : Double($0) * 0.37 - 5 }),
+        CaseInput("residual", [channels], .normal(offset: 0, scale: 1e-6)),
+        CaseInput("variance", [channels], .indexed { $0 % 16 == 11 ? .infinity : 0.5 + Double($0 % 5) }),
+      ], bound: Bound(eps: 4)
+    ) { t in
+      let (mean, variance) = (t["runningMean"], t["runningVariance"])
+      let new = t.builder.append(
+        .batchNormRunningUpdate(BatchNormRunningUpdate(weight: 0.1, varianceFactor: 32.0 / 31)),
+        [mean, variance, t["mean"], t["residual"], t["variance"]])
+      t.builder.update(mean, with: new[0])
+      t.builder.update(variance, with: new[1])
+      return [:]
+    }.fused()
+  }
+}

@@ -1,0 +1,64 @@
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+extension KernelCases {
+  /// Ones, primes, the edges of the tiles (6 or 8 rows, 16 columns, chunks of 256 in K), and shapes of real layers.
+  private static let gemmShapes: [(m: Int, n: Int, k: Int)] = [
+    (1, 1, 1), (1, 17, 33), (33, 1, 7), (5, 17, 7), (6, 16, 16), (7, 15, 31), (15, 31, 5), (16, 33, 6), (17, 6, 33),
+    (31, 7, 15), (33, 5, 17), (8, 16, 1), (9, 32, 2), (5, 6, 255), (7, 17, 256), (6, 33, 257), (17, 16, 511),
+    (16, 17, 513), (32, 32, 784), (784, 32, 32), (129, 257, 300),
+  ]
+
+  static func gemm(_ dtype: DType) -> [KernelCase] {
+    var cases: [KernelCase] = []
+    for (transposeA, transposeB) in [(false, false), (false, true), (true, false), (true, true)] {
+      for shape in gemmShapes {
+        cases.append(product(dtype, shape, transposeA, transposeB))
+      }
+    }
+    for shape in [(m: 7, n: 17, k: 257), (m: 16, n: 32, k: 40), (m: 1, n: 5, k: 3), (m: 13, n: 13, k: 13)] {
+      for (transposeA, transposeB) in [(false, false), (false, true), (true, false)] {
+        cases.append(
+          product(dtype, shape, transposeA, transposeB, "bias relu", [("b", [shape.n])]) { z, t in
+            (z + t["b"]).elementwise(.relu)
+          })
+      }
+      cases.append(
+        product(dtype, shape, false, false, "residual", [("r", [shape.m, shape.n])]) { z, t in z + t["r"] })
+      cases.append(
+        product(dtype, shape, false, false, "column of M", [("c", [shape.m, 1])]) { z, t in z * t["c"] })
+      cases.append(
+        product(dtype, shape, false, false, "row [1, N]", [("b", [1, shape.n])]) { z, t in t["b"] - z })
+      cases.append(
+        product(dtype, shape, false, true, "scalar operand", [("s", [1])]) { z, t in z * t["s"] })
+      cases.append(
+        product(
+          dtype, shape, true, true, "bias, ELU, scaled residual",
+          [("b", [shape.n]), ("r", [shape.m, shape.n]), ("s", [])]
+        ) { z, t in (z * 0.25 + t["b"]).elementwise(.elu, 1.0) * t["s"] + t["r"] * 0.5 })
+    }
+    return cases
+  }
+
+  /// - Parameter epilogue: must become part of the product's launch.
+  private static func product(
+    _ dtype: DType, _ shape: (m: Int, n: Int, k: Int), _ transposeA: Bool, _ transposeB: Bool, _ title: String = "",
+    _ operands: [(String, Shape)] = [], epilogue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
+  ) -> KernelCase {
+    let (m, n, k) = shape
+    let label = "\(m)×\(n)×\(k) \(transposeA ? "T" : "N")\(transposeB ? "T" : "N")" + (title.isEmpty ? "" : " \(title)")
+    // The product grows as √K; what K roundings of its partial sums add up to, as K in a plain sum.
+    let root = Double(k).squareRoot()
+    return KernelCase(
+      Gemm.family, label, dtype,
+      inputs: [
+        CaseInput("a", transposeA ? [k, m] : [m, k]), CaseInput("b_", transposeB ? [n, k] : [k, n]),
+      ] + operands.map { CaseInput($0.0, $0.1) },
+      bound: Bound(eps: 6 + root / 2, of: .fixed(2 * root))
+    ) { t in
+      let z = t["a"].matMul(t["b_"], transposeA: transposeA, transposeB: transposeB)
+      return ["c": epilogue?(z, t) ?? z]
+    }.fused()
+  }
+}

@@ -1,0 +1,52 @@
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+extension KernelCases {
+  static func softmax(_ dtype: DType) -> [KernelCase] {
+    var cases: [KernelCase] = []
+    let shapes: [(rows: Int, classes: Int)] = [
+      (1, 1), (1, 10), (3, 2), (7, 10), (32, 10), (33, 8), (9, 17), (5, 1000), (257, 7),
+    ]
+    for (rows, classes) in shapes {
+      let labels = CaseInput.Source.integers(0..<classes)
+      cases += kinds(dtype, "", rows, classes, .normal(offset: 0, scale: 3), labels)
+    }
+    // Few distinct values, so that maxima tie: the first counts.
+    cases += kinds(dtype, "ties", 65, 10, .integers(0..<3), .integers(0..<10))
+    cases += kinds(dtype, "huge logits", 65, 10, .normal(offset: 0, scale: 1e4), .integers(0..<10))
+    cases += kinds(dtype, "offset logits", 65, 10, .normal(offset: 1e4, scale: 1), .integers(0..<10))
+    cases += kinds(
+      dtype, "labels out of range", 9, 10, .normal,
+      .values([0, -1, 10, 3, 2_147_483_647, -2_147_483_648, 9, 11, 5]))
+    cases += kinds(
+      dtype, "rows with NaN", 9, 10, .indexed { $0 % 23 == 0 ? .nan : Double($0 % 7) }, .integers(0..<10))
+    return cases
+  }
+
+  /// Loss, gradient and first choice.
+  private static func kinds(
+    _ dtype: DType, _ title: String, _ rows: Int, _ classes: Int, _ logits: CaseInput.Source, _ labels: CaseInput.Source
+  ) -> [KernelCase] {
+    let label = "\(rows)×\(classes)" + (title.isEmpty ? "" : " \(title)")
+    let inputs = [
+      CaseInput("x", [rows, classes], logits), CaseInput("labels", [rows], labels, dtype: .int32),
+      CaseInput("dloss", [rows]),
+    ]
+    return [
+      KernelCase(SoftmaxProblem.family, "\(label) loss", dtype, inputs: Array(inputs[..<2]), bound: Bound(eps: 6)) {
+        t in
+        ["loss": t.builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), [t["x"], t["labels"]])[0]]
+      }.fused(),
+      KernelCase(SoftmaxProblem.family, "\(label) gradient", dtype, inputs: inputs, bound: Bound(eps: 6, of: .fixed(1)))
+      {
+        t in
+        let operands = [t["dloss"], t["x"], t["labels"]]
+        return ["dx": t.builder.append(.softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward()), operands)[0]]
+      }.fused(),
+      KernelCase(SoftmaxProblem.family, "\(label) top one", dtype, inputs: Array(inputs[..<2]), bound: .exact) { t in
+        ["correct": t.builder.append(.topOne(TopOne()), [t["x"], t["labels"]])[0]]
+      }.fused(),
+    ]
+  }
+}
