@@ -107,18 +107,30 @@ public struct Expression: Hashable, Sendable {
 }
 
 extension Expression: CustomStringConvertible {
-  /// Nested calls, the operands as `$0`, `$1`: `relu(add($0, $1))`.
+  /// Nested calls, the operands as `$0`, `$1`: `relu(add($0, $1))`. What is read more than once is named first, so that
+  /// the text grows with the instructions: `t0 = exp($0); multiply(t0, t0)`.
   public var description: String {
-    func text(_ operand: Operand) -> String {
-      switch operand {
-      case .input(let index): return "$\(index)"
-      case .constant(let value): return value == value.rounded() && abs(value) < 1e6 ? "\(Int(value))" : "\(value)"
-      case .instruction(let index):
-        let instruction = instructions[index]
-        return "\(instruction.function.rawValue)(" + instruction.operands.map(text).joined(separator: ", ") + ")"
+    var uses = [Int](repeating: 0, count: instructions.count)
+    for case .instruction(let index) in instructions.flatMap(\.operands) { uses[index] += 1 }
+    var texts: [String] = []
+    var named: [String] = []
+    for (index, instruction) in instructions.enumerated() {
+      let operands = instruction.operands.map { operand -> String in
+        switch operand {
+        case .input(let input): "$\(input)"
+        case .constant(let value): value == value.rounded() && abs(value) < 1e6 ? "\(Int(value))" : "\(value)"
+        case .instruction(let earlier): texts[earlier]
+        }
       }
+      var text = "\(instruction.function.rawValue)(" + operands.joined(separator: ", ") + ")"
+      if uses[index] > 1 {
+        let name = "t\(named.count)"
+        named.append("\(name) = \(text)")
+        text = name
+      }
+      texts.append(text)
     }
-    return text(.instruction(instructions.count - 1))
+    return (named + texts.suffix(1)).joined(separator: "; ")
   }
 }
 
