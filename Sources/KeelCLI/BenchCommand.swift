@@ -1,0 +1,132 @@
+import ArgumentParser
+import Foundation
+import Keel
+
+struct BenchCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measures this device.", subcommands: [BenchStepCommand.self])
+}
+
+struct BenchStepCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "step", abstract: "Times whole training steps, on noise of MNIST's size.",
+    discussion: """
+      A row is one network at one batch size; the default is mnist-bn and hands-on at 32 and 256. A run of --steps steps \
+      is timed --repeat times, after one that is not counted; the smallest time and the median are printed.
+      """)
+
+  @Option(
+    name: .customLong("recipe"),
+    help: ArgumentHelp("A network to time; may be given several times.", valueName: "recipe"))
+  var recipes: [Recipe] = []
+
+  @Option(
+    name: .customLong("batch-size"), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("Samples of a step; may be given several times.", valueName: "n"))
+  var batchSizes: [Int] = []
+
+  @Option(name: .customLong("repeat"), parsing: .unconditional, help: ArgumentHelp("Runs.", valueName: "n"))
+  var repeats = 7
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Steps of a run.", valueName: "n"))
+  var steps = 200
+
+  @OptionGroup var deviceOptions: DeviceOptions
+
+  @Flag(help: "Print one JSON object on standard output, everything else on standard error.")
+  var json = false
+
+  func validate() throws {
+    try expect(repeats > 0, "--repeat", "1 or more", got: repeats)
+    try expect((1...1_000_000).contains(steps), "--steps", "1 to 1000000", got: steps)
+    for size in batchSizes { try expect((2...65536).contains(size), "--batch-size", "2 to 65536", got: size) }
+    let samples = (batchSizes.max() ?? 256) * steps
+    try expect(samples <= Self.sampleLimit, "--steps", "at most \(Self.sampleLimit) samples a run", got: samples)
+  }
+
+  /// Samples are resident: a gigabyte of them.
+  private static let sampleLimit = 1 << 20
+
+  struct Row: Encodable {
+    var recipe: String
+    var batchSize: Int
+    /// The smallest mean of a run.
+    var microseconds: Figure
+    /// The median of the runs' means.
+    var median: Figure
+    /// Launches of a step.
+    var launches: Int
+  }
+
+  /// The line of `--json`.
+  struct Report: Encodable {
+    var device: String
+    var steps: [Row]
+  }
+
+  func run() async throws {
+    let console = Console(json: json)
+    let device = try deviceOptions.select()
+    console.line("\(device.name): \(repeats) runs of \(steps) steps\n")
+    console.line("recipe       batch    µs/step     median  launches")
+    var rows: [Row] = []
+    for recipe in recipes.isEmpty ? [.mnistBN, .handsOn] : recipes {
+      for batchSize in batchSizes.isEmpty ? [32, 256] : batchSizes {
+        let row = try measure(recipe, batchSize, device, console)
+        rows.append(row)
+        console.line(Self.line(row))
+      }
+    }
+    if json { try console.json(Report(device: device.name, steps: rows)) }
+  }
+
+  private func measure(_ recipe: Recipe, _ batchSize: Int, _ device: Device, _ console: Console) throws -> Row {
+    let data = try Self.noise(count: steps * batchSize)
+    let trainer = try Trainer(
+      recipe.network(inputs: data.featureCount, classes: data.classCount), loss: .softmaxCrossEntropy,
+      optimizer: recipe.optimizer, on: device)
+    let title = "\(recipe.rawValue), batch \(batchSize)"
+    console.progress { _ in "\(title): compiling …" }
+    let start = Date()
+    let history = try trainer.fit(data, epochs: repeats + 1, batchSize: batchSize) { event in
+      if case .progress(let epoch, let step, _) = event {
+        console.progress { columns in
+          ProgressBar.render(
+            title, done: (epoch - 1) * steps + step, total: (repeats + 1) * steps, width: columns,
+            elapsed: Date().timeIntervalSince(start))
+        }
+      }
+      return !console.isClosed
+    }
+    guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
+    // The first run pays for what the driver compiles at a kernel's first launch.
+    let times = history.epochs.dropFirst().map { $0.trainSeconds / Double($0.steps) * 1e6 }
+    return Row(
+      recipe: recipe.rawValue, batchSize: batchSize, microseconds: Figure(times.min()), median: Figure(times.median),
+      launches: try trainer.launchesPerStep(data, batchSize: batchSize))
+  }
+
+  private static func line(_ row: Row) -> String {
+    let cells = [
+      "\(row.batchSize)", Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value),
+      "\(row.launches)",
+    ]
+    let padded = zip(cells, [6, 10, 10, 9]).map { String(repeating: " ", count: max($1 - $0.count, 0)) + $0 }
+    return row.recipe.padding(toLength: 12, withPad: " ", startingAt: 0) + padded.joined(separator: " ")
+  }
+
+  /// Images of 28×28 that show nothing, in ten classes.
+  private static func noise(count: Int) throws -> Dataset {
+    var generator = Philox(seed: 0)
+    var pixels: [UInt8] = []
+    pixels.reserveCapacity(count * 784)
+    for _ in 0..<count * 784 / 4 {
+      let word = generator.nextWord()
+      for shift in stride(from: 0, to: 32, by: 8) { pixels.append(UInt8(truncatingIfNeeded: word >> shift)) }
+    }
+    let labels = (0..<count).map { Int32($0 % 10) }
+    return try Dataset(
+      name: "noise", features: HostTensor([count, 28, 28], pixels), labels: HostTensor([count], labels),
+      classCount: 10, scale: 1.0 / 255)
+  }
+}

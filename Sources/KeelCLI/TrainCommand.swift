@@ -1,0 +1,138 @@
+import ArgumentParser
+import Foundation
+import Keel
+
+struct TrainCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train", abstract: "Trains a network and saves it.",
+    discussion: """
+      Recipes:
+        mnist-bn     Linear, batch norm, ReLU, twice with 32 units, then Linear
+        mnist-plain  the same without batch norm
+        hands-on     batch norm first and before each activation: 300 ELU, 100 ELU
+
+      Ctrl-C stops after the step at hand and saves; exit code \(Interruption.exitCode).
+      """)
+
+  @Argument(help: ArgumentHelp("The network and its settings.", valueName: "recipe"))
+  var recipe = Recipe.mnistBN
+
+  @OptionGroup var dataOptions: DataOptions
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Passes over the data. (default: 10)", valueName: "n"))
+  var epochs: Int?
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Samples of a step. (default: 32)", valueName: "n"))
+  var batchSize: Int?
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Of Adam. (default: 0.01)", valueName: "rate"))
+  var learningRate: Double?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Of first weights and order of samples; the same seed gives the same bits.", valueName: "n"))
+  var seed: UInt64 = 0
+
+  @OptionGroup var deviceOptions: DeviceOptions
+
+  @Option(
+    help: ArgumentHelp("Where the model is saved. (default: keel-<recipe>.safetensors)", valueName: "file"))
+  var out: String?
+
+  @Flag(help: "Print one JSON object on standard output, everything else on standard error.")
+  var json = false
+
+  private var outputPath: String { out ?? "keel-\(recipe.rawValue).safetensors" }
+
+  func validate() throws {
+    if let epochs { try expect(epochs > 0, "--epochs", "1 or more", got: epochs) }
+    if let batchSize { try expect(batchSize > 0, "--batch-size", "1 or more", got: batchSize) }
+    if let learningRate {
+      try expect(
+        learningRate.isFinite && learningRate > 0, "--learning-rate", "a number above 0", got: learningRate)
+    }
+    _ = try dataOptions.choice()
+  }
+
+  func run() async throws {
+    let console = Console(json: json)
+    try OutputFile.check(outputPath)
+    let device = try deviceOptions.select()
+    let choice = try dataOptions.choice()
+    let data = try await dataOptions.load(choice, console)
+
+    var optimizer = recipe.optimizer
+    if let learningRate { optimizer.learningRate = learningRate }
+    let job = TrainingReport.Job(
+      recipe: recipe, device: device.name, data: choice.name,
+      batchSize: min(batchSize ?? recipe.batchSize, data.train.count), learningRate: optimizer.learningRate, seed: seed)
+    let run = TrainingRun(
+      job: job, data: data, epochs: epochs ?? recipe.epochs, optimizer: optimizer, console: console)
+    let (model, report) = try run.train(on: device, header: header(job, choice, data))
+    try finish(model, report, choice, data, console)
+  }
+
+  private func header(_ job: TrainingReport.Job, _ choice: DataChoice, _ data: DatasetPair) -> String {
+    let samples = "\(Text.count(data.train.count)) training and \(Text.count(data.test.count)) test images"
+    let rows = [
+      ["recipe", job.recipe.rawValue],
+      ["device", job.device],
+      ["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"],
+      ["training", "\(epochs ?? recipe.epochs) epochs, batch \(job.batchSize), Adam \(job.learningRate), seed \(seed)"],
+    ]
+    return TextTable([.left, .left], rows: rows).text
+  }
+
+  /// Saves what is worth it, prints the end, and throws the exit code of a run that did not go well.
+  private func finish(
+    _ model: Model, _ report: TrainingReport, _ choice: DataChoice, _ data: DatasetPair, _ console: Console
+  ) throws {
+    var report = report
+    if report.steps > 0, report.divergence == nil {
+      guard let network = model.configuration else {
+        throw CommandError("train", "expects a network that can be described, \(recipe.rawValue) can't")
+      }
+      let description = SavedModel.Description(
+        network: network, loss: .softmaxCrossEntropy, sampleShape: data.train.featureShape, scale: data.train.scale,
+        classCount: data.train.classCount, data: choice.name, recipe: recipe.rawValue)
+      try SavedModel(model, description).write(to: outputPath)
+      report.model = outputPath
+    }
+
+    console.line()
+    console.line(report.table)
+    if json { try console.json(report) }
+    if let divergence = report.divergence {
+      let existing = FileManager.default.fileExists(atPath: outputPath) ? "; \(outputPath) stays as it was" : ""
+      throw CommandError(
+        "train", "\(divergence); nothing was saved\(existing). Try a --learning-rate below \(report.learningRate)")
+    }
+    if console.isClosed {
+      console.note("stopped: nobody reads the output" + (report.model.map { "; saved \($0)" } ?? ""))
+      throw ExitCode(Interruption.closedOutputExitCode)
+    }
+    if report.interrupted {
+      console.note(report.model.map { "interrupted; saved \($0)" } ?? "interrupted before the first step; nothing saved")
+      throw ExitCode(Interruption.exitCode)
+    }
+  }
+}
+
+/// The file that a command is going to write.
+enum OutputFile {
+  /// Throws what would stand in the way of writing, before the work is done.
+  static func check(_ path: String) throws {
+    let files = FileManager.default
+    var isDirectory: ObjCBool = false
+    guard !path.isEmpty else { throw CommandError("out", "expects the name of a file, got none") }
+    if files.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
+      throw CommandError("out", "\(path): expects a file, this is a folder")
+    }
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    guard files.fileExists(atPath: folder, isDirectory: &isDirectory), isDirectory.boolValue, !path.hasSuffix("/")
+    else { throw CommandError("out", "\(path): there is no folder \(folder)") }
+    guard files.isWritableFile(atPath: folder) else {
+      throw CommandError("out", "\(path): the folder \(folder) is not writable")
+    }
+  }
+}

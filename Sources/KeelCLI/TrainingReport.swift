@@ -1,0 +1,139 @@
+import Foundation
+import Keel
+
+/// What a training run came to: the line of `--json`, and the table at its end.
+struct TrainingReport: Encodable {
+  struct Epoch: Encodable {
+    var number: Int
+    var steps: Int
+    var trainLoss: Figure
+    var trainAccuracy: Figure
+    var testLoss: Figure
+    var testAccuracy: Figure
+    /// Of training alone.
+    var seconds: Figure
+
+    init(_ epoch: History.Epoch) {
+      number = epoch.number
+      steps = epoch.steps
+      trainLoss = Figure(epoch.trainLoss)
+      trainAccuracy = Figure(epoch.trainAccuracy)
+      testLoss = Figure(epoch.validation?.loss)
+      testAccuracy = Figure(epoch.validation?.accuracy)
+      seconds = Figure(epoch.trainSeconds)
+    }
+  }
+
+  var recipe: String
+  var device: String
+  var data: String
+  var batchSize: Int
+  var learningRate: Double
+  var seed: UInt64
+  /// Epochs trained, one that was cut short included.
+  var epochs: Int
+  var steps: Int
+  var trainLoss: Figure
+  var trainAccuracy: Figure
+  var testLoss: Figure
+  var testAccuracy: Figure
+  /// All of it: compiling, training, evaluating.
+  var seconds: Figure
+  var compileSeconds: Figure
+  /// The steps alone.
+  var trainSeconds: Figure
+  /// Over all steps. The first ones may include what the device's driver compiles late.
+  var microsecondsPerStep: Figure
+  /// The median over the epochs.
+  var microsecondsPerStepMedian: Figure
+  /// Where the model was saved; absent when it was not.
+  var model: String?
+  var interrupted: Bool
+  var history: [Epoch]
+  /// What shows that the run went astray; nil when all losses are finite. No part of the JSON.
+  var divergence: String?
+
+  /// What was asked for.
+  struct Job {
+    var recipe: Recipe
+    var device: String
+    var data: String
+    var batchSize: Int
+    var learningRate: Double
+    var seed: UInt64
+  }
+
+  init(_ job: Job, _ history: History, seconds: Double, compileSeconds: Double, model: String?, interrupted: Bool) {
+    recipe = job.recipe.rawValue
+    device = job.device
+    data = job.data
+    batchSize = job.batchSize
+    learningRate = job.learningRate
+    seed = job.seed
+    let last = history.epochs.last
+    epochs = history.epochs.count
+    steps = history.steps
+    trainLoss = Figure(last?.trainLoss)
+    trainAccuracy = Figure(last?.trainAccuracy)
+    testLoss = Figure(last?.validation?.loss)
+    testAccuracy = Figure(last?.validation?.accuracy)
+    self.seconds = Figure(seconds)
+    self.compileSeconds = Figure(compileSeconds)
+    trainSeconds = Figure(history.trainSeconds)
+    microsecondsPerStep = Figure(history.microsecondsPerStep)
+    microsecondsPerStepMedian = Figure(
+      history.epochs.filter { $0.steps > 0 }.map { $0.trainSeconds / Double($0.steps) * 1e6 }.median)
+    self.model = model
+    self.interrupted = interrupted
+    self.history = history.epochs.map(Epoch.init)
+    if let last, last.steps > 0 {
+      let losses = [("training", last.trainLoss), ("test", last.validation?.loss ?? 0)]
+      divergence = losses.first { !$0.1.isFinite }.map {
+        "diverged: the \($0.0) loss of epoch \(last.number) is \($0.1.isNaN ? "not a number" : "infinite")"
+      }
+    }
+  }
+
+  private enum CodingKeys: CodingKey {
+    case recipe, device, data, batchSize, learningRate, seed, epochs, steps, trainLoss, trainAccuracy, testLoss
+    case testAccuracy, seconds, compileSeconds, trainSeconds, microsecondsPerStep, microsecondsPerStepMedian, model
+    case interrupted, history
+  }
+
+  var table: String {
+    var rows = [
+      ["device", device],
+      ["epochs", "\(epochs)\(interrupted ? ", interrupted" : ""), \(Text.count(steps)) steps"],
+      ["train", "loss \(Text.loss(trainLoss.value)), accuracy \(Text.accuracy(trainAccuracy.value))"],
+      ["test", "loss \(Text.loss(testLoss.value)), accuracy \(Text.accuracy(testAccuracy.value))"],
+      [
+        "time",
+        "\(Text.seconds(seconds.value ?? 0)): compiling \(Text.seconds(compileSeconds.value ?? 0)), "
+          + "steps \(Text.seconds(trainSeconds.value ?? 0))",
+      ],
+      [
+        "per step",
+        "\(Text.microseconds(microsecondsPerStep.value)) µs, median of the epochs "
+          + "\(Text.microseconds(microsecondsPerStepMedian.value)) µs",
+      ],
+    ]
+    if let model { rows.append(["saved", model]) }
+    return TextTable([.left, .left], rows: rows).text
+  }
+}
+
+/// The lines that grow while a model learns.
+enum EpochTable {
+  static let header = "epoch      train loss  accuracy   test loss  accuracy      time"
+
+  static func line(_ epoch: History.Epoch, of epochs: Int) -> String {
+    let number = "\(epoch.number)/\(epochs)"
+    let cells = [
+      Text.loss(epoch.trainLoss), Text.accuracy(epoch.trainAccuracy), Text.loss(epoch.validation?.loss),
+      Text.accuracy(epoch.validation?.accuracy), Text.seconds(epoch.trainSeconds),
+    ]
+    let widths = [10, 8, 10, 8, 8]
+    let padded = zip(cells, widths).map { String(repeating: " ", count: max($1 - $0.count, 0)) + $0 }
+    return number + String(repeating: " ", count: max(9 - number.count, 0)) + "  " + padded.joined(separator: "  ")
+  }
+}

@@ -1,0 +1,57 @@
+import Foundation
+import Keel
+
+/// A run of `Trainer.fit` that people watch.
+struct TrainingRun {
+  var job: TrainingReport.Job
+  var data: DatasetPair
+  var epochs: Int
+  var optimizer: Adam
+  var console: Console
+
+  /// Trains until the end, an interruption, a loss that is not finite, or until nobody reads the output.
+  ///
+  /// - Parameter header: printed first, above the network's summary.
+  func train(on device: Device, header: String) throws -> (Model, TrainingReport) {
+    let train = data.train
+    let model = Model(job.recipe.network(inputs: train.featureCount, classes: train.classCount))
+    let summary = try model.summary(input: train.featureShape.dimensions)
+    let trainer = try Trainer(model, loss: .softmaxCrossEntropy, optimizer: optimizer, on: device, seed: job.seed)
+    console.line("\(header)\n\n\(summary)\n")
+
+    let interruption = Interruption()
+    console.progress { _ in "compiling for \(device.name) …" }
+    let start = Date()
+    var compileSeconds = 0.0
+    var stepsBegun = start
+    let history = try trainer.fit(
+      train, epochs: epochs, batchSize: job.batchSize, validation: data.test, seed: job.seed
+    ) { event in
+      switch event {
+      case .compiled(let seconds):
+        compileSeconds = seconds
+        stepsBegun = Date()
+        console.line(EpochTable.header)
+      case .progress(let epoch, let step, let steps):
+        console.progress { columns in
+          ProgressBar.render(
+            "epoch \(epoch)/\(epochs)", done: (epoch - 1) * steps + step, total: epochs * steps, width: columns,
+            elapsed: Date().timeIntervalSince(stepsBegun))
+        }
+      case .epoch(let epoch):
+        console.line(EpochTable.line(epoch, of: epochs))
+        // What is not a number stays none: further epochs would only take time.
+        guard epoch.trainLoss.isFinite, epoch.validation?.loss.isFinite ?? true else { return false }
+      }
+      return !interruption.isRequested && !console.isClosed
+    }
+    console.endProgress()
+    let isComplete = history.epochs.count == epochs && history.epochs.last?.validation != nil
+    return (
+      model,
+      TrainingReport(
+        job, history, seconds: Date().timeIntervalSince(start), compileSeconds: compileSeconds, model: nil,
+        interrupted: interruption.isRequested && !isComplete)
+    )
+  }
+}
