@@ -12,9 +12,9 @@ public struct Interpreter {
 
   private let graph: Graph
 
-  /// Throws what the verifier says of the decomposed graph.
+  /// Throws what the verifier says of the graph.
   public init(_ graph: Graph) throws(GraphError) {
-    self.graph = try Pass.decompose.run(graph).verified()
+    self.graph = try Pass.decompose.run(graph.verified()).verified()
   }
 
   /// - Parameter inputs: row-major elements for each named input. Throws when one is missing or has the wrong count.
@@ -75,7 +75,7 @@ public struct Interpreter {
     case .record:
       var history = operands[0].values
       let columns = operands[0].shape[1]
-      let row = Int(operands[1].values[Cursor.stepInEpoch])
+      let row = position(operands[1].values[Cursor.stepInEpoch])
       if row >= 0, row < operands[0].shape[0] {
         for (column, value) in operands.dropFirst(2).enumerated() { history[row * columns + column] = value.values[0] }
       }
@@ -129,19 +129,24 @@ public struct Interpreter {
     return product
   }
 
+  /// An i32 as it would be on a device, whatever stands in its place.
+  private func position(_ value: Double) -> Int {
+    value.isNaN ? 0 : Int(min(max(value, Double(Int32.min)), Double(Int32.max)))
+  }
+
   private func gather(_ operation: Gather, _ operands: [Operand]) -> [Double] {
     let (data, order, cursor) = (operands[0], operands[1].values, operands[2].values)
     let width = data.values.count / data.shape[0]
     return (0..<operation.rows).flatMap { row -> [Double] in
-      let position = min(max(Int(cursor[Cursor.sample]), 0) + row, order.count - 1)
-      let source = min(max(Int(order[position]), 0), data.shape[0] - 1)
+      let place = min(max(position(cursor[Cursor.sample]), 0) + row, order.count - 1)
+      let source = min(max(position(order[place]), 0), data.shape[0] - 1)
       return data.values[source * width..<(source + 1) * width].map { $0 * operation.scale }
     }
   }
 
   private func optimizerStep(_ operation: OptimizerStep, _ operands: [[Double]]) -> [[Double]] {
     let t = operands[1][Cursor.step] + 1
-    let rate = operands[0][min(max(Int(operands[1][Cursor.stepInEpoch]), 0), operands[0].count - 1)]
+    let rate = operands[0][min(max(position(operands[1][Cursor.stepInEpoch]), 0), operands[0].count - 1)]
     var parameters = operation.parameters.map { operands[$0] }
     let gradients = operation.gradients.map { operands[$0] }
     var slots = operation.rule.slots.indices.map { slot in operation.slot(slot).map { operands[$0] } }
