@@ -30,7 +30,18 @@ public final class Platform: @unchecked Sendable {
     try discover().found
   }
 
+  /// Drivers set themselves up when they are first asked for devices, and not all bear to be asked by two threads then
+  /// (pocl 3.1 shows devices that have no name yet): the first question is put once, and everybody waits for it.
+  private static let firstUse: Void = {
+    var count: cl_uint = 0
+    guard clGetPlatformIDs(0, nil, &count) == CL_SUCCESS else { return }
+    var platforms = [cl_platform_id?](repeating: nil, count: Int(count))
+    clGetPlatformIDs(count, &platforms, nil)
+    for platform in platforms { clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), 0, nil, &count) }
+  }()
+
   static func discover() throws(CLError) -> Survey<Platform> {
+    Self.firstUse
     var count: cl_uint = 0
     let status = clGetPlatformIDs(0, nil, &count)
     guard status != platformNotFound, status != CL_SUCCESS || count > 0 else {
