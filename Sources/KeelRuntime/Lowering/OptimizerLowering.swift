@@ -21,7 +21,7 @@ extension Lowering {
       // For each parameter: itself, its slots, its gradient.
       let positions = [step.parameters] + step.rule.slots.indices.map(step.slot) + [step.gradients]
       let columns = positions.map { Array(placed.inputs[$0]) }
-      return try Self.runs(columns).flatMap { run in
+      return try Self.runs(columns, alignment: context.profile.alignment).flatMap { run in
         let buffers = try columns.map { try Self.joined(Array($0[run])) }
         let problem = OptimizerProblem(rule, count: buffers[0].byteCount / dtype.byteCount, dtype: dtype)
         return try variant.bind(
@@ -34,17 +34,16 @@ extension Lowering {
   }
 
   /// Ranges over which all columns of buffers advance by the same number of bytes, in one parent each. What lies
-  /// between two of a run is padding.
-  private static func runs(_ columns: [[Buffer]]) -> [Range<Int>] {
+  /// between two of a run is padding: a tensor that is left out, however small, takes a place of its own.
+  private static func runs(_ columns: [[Buffer]], alignment: Int) -> [Range<Int>] {
     var runs: [Range<Int>] = []
     var start = 0
     for index in 1..<max(columns[0].count, 1) + 1 {
       let continues = index < columns[0].count && columns.allSatisfy { column in
         let step = column[index].byteOffset - column[index - 1].byteOffset
         let own = columns[0][index].byteOffset - columns[0][index - 1].byteOffset
-        // Padding is less than a page; more than that is a tensor left out.
         return column[index].parent === column[start].parent && step == own
-          && (0..<4096).contains(step - column[index - 1].byteCount)
+          && (0..<alignment).contains(step - column[index - 1].byteCount)
       }
       if !continues {
         runs.append(start..<index)
