@@ -44,7 +44,8 @@ public struct SavedModel {
 
   private static let key = "keel.model"
 
-  /// Reads a file. Throws when it is no safetensors file, none of Keel's, or its tensors do not fit its network.
+  /// Reads a file. Throws `FormatError` when it is no safetensors file, none of Keel's, or when its tensors, its network
+  /// and the shape of its samples do not fit each other.
   public init(reading path: String) throws {
     let file = try Safetensors(reading: path)
     guard let text = file.metadata[Self.key] else {
@@ -55,9 +56,16 @@ public struct SavedModel {
     } catch {
       throw FormatError("model", path, "description of the network can't be read: \(error)")
     }
+    guard description.scale.isFinite, description.scale > 0, description.classCount >= 0 else {
+      throw FormatError(
+        "model", path, "expected a scale above 0 and 0 or more classes, got \(description.scale) and "
+          + "\(description.classCount)")
+    }
     model = Model(description.network.makeLayer())
     do {
       try model.load(file.tensors)
+      // Traces the network: layers that do not fit each other, or the samples, show here and not at their first use.
+      _ = try model.summary(input: description.sampleShape.dimensions)
     } catch {
       throw FormatError("model", path, "\(error)")
     }

@@ -102,7 +102,8 @@ public final class Trainer {
     guard epochs >= 0 else { throw TrainingError("expects 0 or more epochs, got \(epochs)") }
     try optimizer.validate()
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
-    for data in [data, validation].compactMap({ $0 }) { try checkOutputs(for: data) }
+    try checkOutputs(for: data, rows: plan.batches[0])
+    if let validation { try checkOutputs(for: validation, rows: min(Self.evaluationBatchSize, validation.count)) }
     let start = Date()
     try upload()
     try place(data, DataNames.train, steps: plan.steps)
@@ -150,18 +151,18 @@ public final class Trainer {
 
     let start = Date()
     var done = 0
+    var continues = true
     for (executable, count) in zip(executables, plan.counts) {
       var left = count
-      while left > 0, done == 0 || progress(done) {
+      while left > 0, continues {
         let burst = min(left, Self.stepsPerWait)
         for _ in 0..<burst { try executable.run() }
         try context.queue.finish()
         left -= burst
         done += burst
+        continues = progress(done)
       }
-      if left > 0 { break }
     }
-    _ = progress(done)
     let seconds = Date().timeIntervalSince(start)
     step += done
 
@@ -179,7 +180,7 @@ public final class Trainer {
 
   /// Loss and accuracy in evaluation mode; changes nothing.
   public func evaluate(_ data: Dataset, batchSize: Int = 1000) throws -> Evaluation {
-    try checkOutputs(for: data)
+    try checkOutputs(for: data, rows: EpochPlan(data, batchSize: batchSize, dropsLast: false).batches[0])
     try upload()
     try prepareEvaluation(data, batchSize: batchSize)
     return try evaluatePrepared(data, batchSize: batchSize)
@@ -233,8 +234,8 @@ public final class Trainer {
   }
 
   /// Throws when the network does not take the samples, or its outputs and the targets do not go together.
-  private func checkOutputs(for data: Dataset) throws {
-    let outputs = try model.outputType(for: data.featureShape, dtype: dtype)
+  private func checkOutputs(for data: Dataset, rows: Int) throws {
+    let outputs = try model.outputType(for: Shape([rows] + data.featureShape.dimensions), dtype: dtype)
     let given = Shape(Array(outputs.shape.dimensions.dropFirst()))
     switch (loss.isClassification, data.classCount) {
     case (true, 0):

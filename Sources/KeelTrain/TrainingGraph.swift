@@ -83,6 +83,14 @@ extension Model {
     return try builder.graph()
   }
 
+  /// What the network gives for a batch, in evaluation mode. Throws where a shape does not fit.
+  func outputType(for batch: Shape, dtype: DType) throws(GraphError) -> TensorType {
+    let builder = GraphBuilder(name: "outputs", mode: .evaluation, dtype: dtype)
+    let outputs = self(builder.input("x", TensorType(batch, dtype)))
+    _ = try builder.graph()
+    return outputs.type
+  }
+
   /// The network's outputs for the batch at the cursor, and its targets.
   private func batch(
     _ shape: StepShape, _ names: DataNames, _ cursor: Tensor, _ builder: GraphBuilder
