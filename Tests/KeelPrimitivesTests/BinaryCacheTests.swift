@@ -1,0 +1,112 @@
+import Foundation
+import KeelCL
+import KeelPrimitives
+import Testing
+
+@Suite struct BinaryCacheTests {
+  private func withFolder(_ body: (URL) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-cache-\(UUID())/programs")
+    defer { try? FileManager.default.removeItem(at: folder.deletingLastPathComponent()) }
+    try body(folder)
+  }
+
+  private func entries(_ folder: URL) -> [URL] {
+    ((try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? [])
+      .sorted { $0.path < $1.path }
+  }
+
+  @Test func folderIsWhatTheEnvironmentSays() {
+    #expect(BinaryCache(environment: ["KEEL_CACHE_DIR": "/a", "HOME": "/h"]).folder?.path == "/a")
+    #expect(BinaryCache(environment: ["XDG_CACHE_HOME": "/x", "HOME": "/h"]).folder?.path == "/x/keel/programs")
+    #expect(BinaryCache(environment: ["HOME": "/h"]).folder?.path == "/h/.cache/keel/programs")
+    #expect(BinaryCache(environment: ["KEEL_CACHE_DIR": "", "HOME": "/h"]).folder == nil)
+    #expect(BinaryCache(environment: [:]).folder == nil)
+  }
+
+  @Test func entryComesBackAndDamageIsNoEntry() throws {
+    try withFolder { folder in
+      let cache = BinaryCache(environment: ["KEEL_CACHE_DIR": folder.path])
+      let binary = (0..<1000).map { UInt8(truncatingIfNeeded: $0 * 7) }
+      #expect(cache.read("k") == nil)
+      cache.write("k", binary)
+      #expect(cache.read("k") == binary)
+      #expect(cache.read("other") == nil)
+      let file = try #require(entries(folder).first)
+      let whole = try Data(contentsOf: file)
+
+      for length in [0, 1, 20, 45, whole.count - 1] {
+        try whole.prefix(length).write(to: file)
+        #expect(cache.read("k") == nil, "cut off at \(length)")
+      }
+      for position in [0, 15, 40, whole.count - 1] {
+        var damaged = whole
+        damaged[position] ^= 1
+        try damaged.write(to: file)
+        #expect(cache.read("k") == nil, "changed at \(position)")
+      }
+      try (whole + [0]).write(to: file)
+      #expect(cache.read("k") == nil, "longer than it was")
+      cache.write("k", binary)
+      #expect(cache.read("k") == binary)
+      #expect(entries(folder).count == 1, "nothing but the entry is left in the folder")
+    }
+  }
+
+  @Test func keyChangesWithWhateverChangesTheBinary() throws {
+    let devices = try Device.all()
+    let device = try #require(devices.first)
+    let key = BinaryCache.key(text: "ab", options: "c", device: device)
+    #expect(key.count == 64)
+    #expect(BinaryCache.key(text: "ab", options: "c", device: device) == key)
+    #expect(BinaryCache.key(text: "ab ", options: "c", device: device) != key)
+    #expect(BinaryCache.key(text: "ab", options: "d", device: device) != key)
+    #expect(BinaryCache.key(text: "b", options: "ca", device: device) != key)
+    if devices.count > 1 {
+      #expect(BinaryCache.key(text: "ab", options: "c", device: devices[1]) != key)
+    } else {
+      print("skipped keys of two devices: there is only \(device.name)")
+    }
+  }
+
+  @Test func programsComeFromTheDiskTheSecondTime() throws {
+    try withFolder { folder in
+      let spec = ProgramSpec("record.cl", real: "float")
+      func build() throws -> (compiled: Int, loaded: Int) {
+        let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": folder.path])
+        _ = try context.programs.kernel("record", of: spec)
+        return (context.programs.compiledCount, context.programs.loadedCount)
+      }
+      #expect(try build() == (1, 0))
+      #expect(entries(folder).count == 1)
+      #expect(try build() == (0, 1))
+
+      // A damaged entry is compiled again and replaced.
+      let file = try #require(entries(folder).first)
+      let sound = try Data(contentsOf: file)
+      try Data("not a program".utf8).write(to: file)
+      #expect(try build() == (1, 0))
+      #expect(try build() == (0, 1))
+
+      // So is one whose digest is right, but which the driver rejects.
+      let key = file.deletingPathExtension().lastPathComponent
+      BinaryCache(environment: ["KEEL_CACHE_DIR": folder.path]).write(key, Array("not a program".utf8))
+      #expect(try build() == (1, 0))
+      #expect(try Data(contentsOf: file).count > sound.count / 2)
+      #expect(try build() == (0, 1))
+    }
+  }
+
+  @Test func cacheThatIsOffOrCannotBeWrittenIsNoError() throws {
+    try withFolder { folder in
+      // A file stands where the folder would be.
+      try FileManager.default.createDirectory(
+        at: folder.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try Data().write(to: folder)
+      for directory in ["", folder.path] {
+        let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": directory])
+        _ = try context.programs.kernel("record", of: ProgramSpec("record.cl", real: "float"))
+        #expect(context.programs.compiledCount == 1)
+      }
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import Foundation
+import KeelCL
+import KeelKernels
+import KeelPrimitives
+import Testing
+
+@Suite(.serialized) struct ProgramTests {
+  /// With its slots as they are by default, every kernel file is a program of its own.
+  @Test(arguments: KernelSource.names.filter { $0.hasSuffix(".cl") }, ["float", "double"])
+  func fileCompilesAlone(_ name: String, _ real: String) throws {
+    let devices = try Device.all()
+    #expect(!devices.isEmpty, "no OpenCL device")
+    for device in devices {
+      if real == "double", !device.hasFP64 {
+        print("skipped \(name) in double: \(device.name) has no double precision")
+        continue
+      }
+      let text = "#define REAL \(real)\n" + (try KernelSource(directory: nil).resolved(name))
+      let program = try Program(
+        context: Context(device: device), source: text, options: "-cl-std=CL1.2 -Werror", name: name)
+      let kernels = try program.kernelNames()
+      let stem = name.dropLast(3)
+      let family =
+        ["sgd", "adam", "gather", "transpose", "elementwise", "reduce", "softmax", "batchnorm", "gemm"]
+        .first { stem.hasPrefix($0) } ?? String(stem)
+      #expect(!kernels.isEmpty && kernels.allSatisfy { $0.hasPrefix(family) }, "\(name) has \(kernels)")
+    }
+  }
+
+  @Test func programIsBuiltOnceForAText() throws {
+    let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
+    let spec = ProgramSpec("sgd.cl", real: "float")
+    _ = try context.programs.kernel("sgd_each", of: spec)
+    _ = try context.programs.kernel("sgd_blocks", of: spec)
+    #expect(context.programs.compiledCount == 1)
+    var other = spec
+    other.define("NESTEROV", "1")
+    _ = try context.programs.kernel("sgd_each", of: other)
+    #expect(context.programs.compiledCount == 2)
+    #expect(context.programs.loadedCount == 0)
+  }
+
+  @Test func compilersMessageNamesFileAndLine() throws {
+    let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
+    var spec = ProgramSpec("elementwise.cl", real: "float")
+    spec.define("ELEMENTWISE_PARAMETERS", "__global REAL* o0")
+    spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "STORE(o0, i, nonsense)")
+    let error = #expect(throws: CLError.self) { try context.programs.kernel("elementwise_each", of: spec) }
+    let text = error.map { "\($0)" } ?? ""
+    #expect(text.contains("nonsense") && text.contains("elementwise.cl"), "\(text)")
+  }
+
+  @Test func unknownKernelIsNamed() throws {
+    let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
+    let error = #expect(throws: CLError.self) {
+      try context.programs.kernel("sgd_sideways", of: ProgramSpec("sgd.cl", real: "float"))
+    }
+    #expect(error.map { "\($0)" }?.contains("sgd_sideways") == true)
+  }
+
+  /// What the folder says is what runs: its kernel doubles where the embedded one copies.
+  @Test func kernelsDirectoryIsUsed() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-kernels-\(UUID())")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    for name in KernelSource.names {
+      var text = try KernelSource(directory: nil).text(name)
+      if name == "elementwise.cl" {
+        let edited = text.replacingOccurrences(of: "STORE(o0, i, LOAD(a0, i))", with: "STORE(o0, i, 2 * LOAD(a0, i))")
+        #expect(edited != text)
+        text = edited
+      }
+      try text.write(to: folder.appendingPathComponent(name), atomically: true, encoding: .utf8)
+    }
+    func result(_ environment: [String: String]) throws -> [UInt8] {
+      let context = try ComputeContext(Device.best(), environment: environment)
+      let kernel = try context.programs.kernel("elementwise_each", of: ProgramSpec("elementwise.cl", real: "int"))
+      let (output, input) = (
+        try context.buffer(byteCount: 4), try context.buffer(byteCount: 4, filledWith: [1, 0, 0, 0])
+      )
+      try kernel.setArgument(0, output)
+      try kernel.setArgument(1, input)
+      try kernel.setArgument(2, Int64(1))
+      try kernel.setArgument(3, Int64(1))
+      _ = try context.queue.enqueue(kernel, global: [1], local: nil)
+      return try context.queue.read(output)
+    }
+    #expect(try result(["KEEL_CACHE_DIR": ""]) == [1, 0, 0, 0])
+    #expect(try result(["KEEL_CACHE_DIR": "", "KEEL_KERNELS_DIR": folder.path]) == [2, 0, 0, 0])
+  }
+}
