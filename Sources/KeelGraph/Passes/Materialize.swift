@@ -5,11 +5,18 @@ extension Graph {
     while case .reshape = nodes[value.node].operation { value = nodes[value.node].inputs[0] }
     return value
   }
+
+  fileprivate mutating func appendCopy(of value: Value) -> Value {
+    nodes.append(
+      Node(operation: .elementwise(Elementwise(.copy)), inputs: [value], types: [type(of: value)], path: ""))
+    return Value(node: nodes.count - 1)
+  }
 }
 
 extension Pass {
   /// Gives a buffer of its own to each gradient that an optimizer reads (they lie in the order of their parameters)
-  /// and to each update's value, by a copy where the value is an input, a constant, or serves twice.
+  /// and to each update's value, by a copy where the value is an input, a constant, or serves twice. An output that shows
+  /// a variable which the run changes is a copy of what it was.
   public static let materialize = Pass("materialize") { graph throws(GraphError) in
     var taken: Set<Value> = []
     var copies: Set<Value> = []
@@ -35,12 +42,12 @@ extension Pass {
       }
       return try rewriter.append(node.operation, operands, path: node.path)
     }
+    let variables = Set(graph.updates.map(\.variable))
+    for (position, output) in graph.outputs.enumerated() where variables.contains(graph.storage(of: output.value)) {
+      result.outputs[position].value = result.appendCopy(of: result.outputs[position].value)
+    }
     for (position, update) in graph.updates.enumerated() where needsCopy(update.value) {
-      let moved = result.updates[position]
-      result.nodes.append(
-        Node(
-          operation: .elementwise(Elementwise(.copy)), inputs: [moved.value], types: [result.type(of: moved.value)], path: ""))
-      result.updates[position].value = Value(node: result.nodes.count - 1)
+      result.updates[position].value = result.appendCopy(of: result.updates[position].value)
     }
     return result
   }
