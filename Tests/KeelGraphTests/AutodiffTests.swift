@@ -48,7 +48,8 @@ import Testing
     let x = builder.input("x", f64(2))
     let inner = x * 3.0
     let loss = inner.elementwise(.square).sum()
-    for (name, gradient) in zip(["l", "i", "x", "again"], builder.gradients(of: loss, withRespectTo: [loss, inner, x, x]))
+    for (name, gradient) in zip(
+      ["l", "i", "x", "again"], builder.gradients(of: loss, withRespectTo: [loss, inner, x, x]))
     { builder.output(name, gradient) }
     let outputs = try Interpreter(builder.graph()).run(["x": [1, 2]]).outputs
     #expect(outputs == ["l": [1], "i": [6, 12], "x": [18, 36], "again": [18, 36]])

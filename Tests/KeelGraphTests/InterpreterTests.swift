@@ -40,7 +40,9 @@ import Testing
   @Test func cursorsThatAreNoIntegers() throws {
     // Never a trap, whatever a test feeds in.
     for strange in [Double.nan, .infinity, -.infinity, 1e300] {
-      let values = try interpret(["data": [1, 2], "order": [strange, strange], "cursor": [strange, strange, strange], "h": [0]]) { b in
+      let values = try interpret([
+        "data": [1, 2], "order": [strange, strange], "cursor": [strange, strange, strange], "h": [0],
+      ]) { b in
         let cursor = b.input("cursor", Cursor.type)
         let row = b.append(
           .gather(Gather(rows: 1, dtype: .float64)), [b.input("data", f64(2)), b.input("order", i32(2)), cursor])[0]

@@ -30,7 +30,10 @@ import Testing
   @Test func aChainNeedsTwoPlaces() throws {
     let plan = MemoryPlan(try chain(), alignment: 64)
     #expect(plan.locations[Value(node: 0)] == .variable("x"))
-    #expect((1...4).map { plan.locations[Value(node: $0)] } == [.activation(0), .activation(64), .activation(0), .activation(64)])
+    #expect(
+      (1...4).map { plan.locations[Value(node: $0)] } == [
+        .activation(0), .activation(64), .activation(0), .activation(64),
+      ])
     #expect(plan.activationByteCount == 128)
     #expect(plan.unsharedByteCount == 256)
     #expect(plan.constantByteCount == 64, "a buffer is never empty")
@@ -43,7 +46,8 @@ import Testing
   }
 
   @Test func alignmentAndGuards() throws {
-    let graph = try graph { b in b.input("x", f32(3)).elementwise(.tanh).elementwise(.exp) + b.constant([1, 2, 3], [3]) }
+    let graph = try graph { b in b.input("x", f32(3)).elementwise(.tanh).elementwise(.exp) + b.constant([1, 2, 3], [3])
+    }
     let tight = MemoryPlan(graph, alignment: 4)
     #expect(tight.activationByteCount == 24 && tight.constantByteCount == 12)
     let wide = MemoryPlan(graph, alignment: 128)
@@ -70,7 +74,10 @@ import Testing
     let plan = MemoryPlan(graph, alignment: 64)
     // Two places for the chain beside it, as nothing takes the first.
     #expect(plan.activationByteCount == 192)
-    #expect(plan.locations.filter { $0.value == .activation(0) }.keys.sorted { $0.node < $1.node } == [Value(node: 1), Value(node: 2)])
+    #expect(
+      plan.locations.filter { $0.value == .activation(0) }.keys.sorted { $0.node < $1.node } == [
+        Value(node: 1), Value(node: 2),
+      ])
   }
 
   @Test func aReshapeShowsTheBytesOfItsOperand() throws {

@@ -71,7 +71,10 @@ private struct PlanSimulation {
       for input in node.inputs { read(input, name) }
       if node.operation.rules.name == "reshape" || isGiven(index) { continue }
       if let count = workspaceBytes[index], count > 0 {
-        guard let offset = plan.workspaces[index] else { faults.append("\(name) has no workspace"); continue }
+        guard let offset = plan.workspaces[index] else {
+          faults.append("\(name) has no workspace")
+          continue
+        }
         fill("activations", offset, count + guardBytes, -2 - index)
       }
       for output in node.types.indices { write(Value(node: index, output: output)) }
@@ -87,7 +90,9 @@ private struct PlanSimulation {
   }
 
   private mutating func finish(_ update: Update) {
-    guard case .variable(let name) = plan.locations[update.variable] else { return faults.append("update of no variable") }
+    guard case .variable(let name) = plan.locations[update.variable] else {
+      return faults.append("update of no variable")
+    }
     read(update.value, "update of \(name)")
     let inPlace = plan.locations[update.value] == .variable(name)
     let copied = plan.copies.contains { $0.variable == name && $0.value == update.value }
@@ -118,5 +123,6 @@ func expectSound(
     }
   }
   #expect(
-    (offsets + plan.workspaces.values).allSatisfy { $0 % alignment == 0 }, "\(graph.name)", sourceLocation: sourceLocation)
+    (offsets + plan.workspaces.values).allSatisfy { $0 % alignment == 0 }, "\(graph.name)",
+    sourceLocation: sourceLocation)
 }

@@ -12,7 +12,9 @@ struct RandomGraph {
     builder = GraphBuilder(name: name, mode: .training)
   }
 
-  private mutating func pick<Element>(_ elements: [Element]) -> Element { elements[random.nextIndex(below: elements.count)] }
+  private mutating func pick<Element>(_ elements: [Element]) -> Element {
+    elements[random.nextIndex(below: elements.count)]
+  }
   private mutating func chance(_ percent: Int) -> Bool { random.nextIndex(below: 100) < percent }
 
   /// Two dozen operations of every kind over a handful of inputs and constants; some outputs, updates, gradients.
@@ -67,14 +69,19 @@ struct RandomGraph {
       let moved = x.shape.rank == 2 ? x.transpose([1, 0]) : x.reshape(Shape([1] + x.shape.dimensions))
       pool.append(chance(50) ? moved : moved.reshape([moved.shape.count]))
     case 10:
-      guard let y = pool.last(where: { $0.shape.rank == 2 && x.shape.rank == 2 && $0.shape[0] == x.shape[1] }) else { return }
+      guard let y = pool.last(where: { $0.shape.rank == 2 && x.shape.rank == 2 && $0.shape[0] == x.shape[1] }) else {
+        return
+      }
       pool.append(x.matMul(y).elementwise(.tanh))
     default:
       guard x.shape.rank == 2, x.shape[0] > 1 else { return }
       let channels = Shape([x.shape[1]])
       let results = builder.append(
         .batchNormTraining(BatchNormTraining(axis: 1, epsilon: 0.1)),
-        [x, builder.constant(0.7, channels), pool.first(where: { $0.shape == channels }) ?? builder.constant(0, channels)])
+        [
+          x, builder.constant(0.7, channels),
+          pool.first(where: { $0.shape == channels }) ?? builder.constant(0, channels),
+        ])
       pool.append(chance(50) ? results[0].elementwise(.relu) : results[0])
       if chance(40) { pool.append(results[3]) }
     }
@@ -90,8 +97,10 @@ struct RandomGraph {
     let order = builder.input("order", TensorType([9], .int32), role: .control)
     let width = 2 + trace.random.nextIndex(below: 4)
     var x = builder.append(
-      .gather(Gather(rows: rows, dtype: .float32, scale: 0.5)), [builder.input("features", f32(9, width)), order, cursor])[0]
-    let labels = builder.append(.gather(Gather(rows: rows, dtype: .int32)), [builder.input("labels", i32(9)), order, cursor])[0]
+      .gather(Gather(rows: rows, dtype: .float32, scale: 0.5)),
+      [builder.input("features", f32(9, width)), order, cursor])[0]
+    let labels = builder.append(
+      .gather(Gather(rows: rows, dtype: .int32)), [builder.input("labels", i32(9)), order, cursor])[0]
 
     var parameters: [(name: String, tensor: Tensor)] = []
     func parameter(_ name: String, _ dimensions: Int...) -> Tensor {
@@ -123,12 +132,15 @@ struct RandomGraph {
         if residual, input.shape == x.shape { x = x + input }
       }
     }
-    let logits = builder.scope("head") { x.matMul(parameter("weight", x.shape[1], classes)) + parameter("bias", classes) }
+    let logits = builder.scope("head") {
+      x.matMul(parameter("weight", x.shape[1], classes)) + parameter("bias", classes)
+    }
     let loss = builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), [logits, labels])[0].mean()
     let hits = builder.append(.topOne(TopOne()), [logits, labels])[0].sum()
 
     let rule = trace.pick([
-      UpdateRule.sgd(momentum: 0, nesterov: false, weightDecay: 0.1), .sgd(momentum: 0.9, nesterov: true, weightDecay: 0),
+      UpdateRule.sgd(momentum: 0, nesterov: false, weightDecay: 0.1),
+      .sgd(momentum: 0.9, nesterov: true, weightDecay: 0),
       .adam(beta1: 0.9, beta2: 0.99, epsilon: 1e-4, weightDecay: 0),
     ])
     let gradients = builder.gradients(of: loss, withRespectTo: parameters.map(\.tensor))

@@ -27,7 +27,9 @@ import Testing
     let vector = TensorType([count], .float64)
     let results = Self.forward(
       builder,
-      [builder.input("x", TensorType(shape, .float64)), builder.input("scale", vector), builder.input("shift", vector)],
+      [
+        builder.input("x", TensorType(shape, .float64)), builder.input("scale", vector), builder.input("shift", vector),
+      ],
       axis: axis)
     for (name, result) in zip(["y", "mean", "residual", "variance"], results) { builder.output(name, result) }
     let outputs = try Interpreter(builder.graph()).run(["x": x, "scale": scale, "shift": shift]).outputs
@@ -60,7 +62,8 @@ import Testing
 
   @Test(arguments: layouts) func gradientThroughTheStatistics(_ layout: (shape: Shape, axis: Int)) throws {
     try expectGradients(["x": TensorType(layout.shape, .float64)]) { b, x in
-      let results = Self.forward(b, x + [b.constant(1, [x[0].shape[layout.axis]]), b.constant(0, [x[0].shape[layout.axis]])],
+      let results = Self.forward(
+        b, x + [b.constant(1, [x[0].shape[layout.axis]]), b.constant(0, [x[0].shape[layout.axis]])],
         axis: layout.axis)
       return results[1] * 2.0 + results[3].elementwise(.squareRoot) + results[2]
     }
@@ -105,7 +108,8 @@ import Testing
   }
 
   @Test func slotsAreAppliedToTheResultAndToDy() throws {
-    let relu = Expression(inputCount: 2, instructions: [.init(.add, [.input(0), .input(1)]), .init(.relu, [.instruction(0)])])
+    let relu = Expression(
+      inputCount: 2, instructions: [.init(.add, [.input(0), .input(1)]), .init(.relu, [.instruction(0)])])
     let builder = GraphBuilder(dtype: .float64)
     let (x, r) = (builder.input("x", f64(6, 2)), builder.input("r", f64(6, 2)))
     let vectors = [builder.input("scale", f64(2)), builder.input("shift", f64(2))]
@@ -158,8 +162,12 @@ import Testing
   @Test func typeRules() throws {
     let forward = Operation.batchNormTraining(BatchNormTraining(axis: 1, epsilon: 1e-5))
     #expect(try outputTypes(forward, f32(64, 16), f32(16), f32(16)) == [f32(64, 16), f32(16), f32(16), f32(16)])
-    #expect(refusal(forward, f32(64, 16), f32(32), f32(32)) == "[batchNormTraining] expects 32 channels on axis 1, got [64, 16]")
-    #expect(refusal(forward, f32(64, 16), f32(16), f32(8)) == "[batchNormTraining] expects 8 channels on axis 1, got [64, 16]")
+    #expect(
+      refusal(forward, f32(64, 16), f32(32), f32(32))
+        == "[batchNormTraining] expects 32 channels on axis 1, got [64, 16]")
+    #expect(
+      refusal(forward, f32(64, 16), f32(16), f32(8)) == "[batchNormTraining] expects 8 channels on axis 1, got [64, 16]"
+    )
     #expect(refusal(forward, f32(64), f32(16), f32(16)) == "[batchNormTraining] expects an axis of [64], got 1")
     #expect(
       refusal(forward, f32(1, 16), f32(16), f32(16))
@@ -171,7 +179,11 @@ import Testing
     #expect(refusal(forward, f32(64, 16), f32(16)) == "[batchNormTraining] expects 3 operands, got 2")
     #expect(
       refusal { b in
-        b.scope("layers") { b.scope("1") { _ = b.append(forward, [b.input("x", f32(64, 16)), b.input("s", f32(32)), b.input("s", f32(32))]) } }
+        b.scope("layers") {
+          b.scope("1") {
+            _ = b.append(forward, [b.input("x", f32(64, 16)), b.input("s", f32(32)), b.input("s", f32(32))])
+          }
+        }
       } == "[batchNormTraining] layer.layers.1: expects 32 channels on axis 1, got [64, 16]")
 
     let backward = Operation.batchNormBackward(BatchNormBackward(axis: 1, epsilon: 1e-5))
@@ -181,7 +193,8 @@ import Testing
       refusal(backward, f32(16, 64), f32(64, 16), c, c, c, c)
         == "[batchNormBackward] expects dy of x's type f32[64, 16], got f32[16, 64]")
     #expect(
-      refusal(backward, f32(64, 16), f32(64, 16), c, c, c, f32(1)) == "[batchNormBackward] expects 1 channels on axis 1, got [64, 16]")
+      refusal(backward, f32(64, 16), f32(64, 16), c, c, c, f32(1))
+        == "[batchNormBackward] expects 1 channels on axis 1, got [64, 16]")
     let slotted = Operation.batchNormTraining(BatchNormTraining(axis: 1, epsilon: 1e-5, epilogue: Expression(.add)))
     #expect(try outputTypes(slotted, f32(4, 2), f32(2), f32(2), f32(4, 2)).count == 4)
     #expect(try outputTypes(slotted, f32(4, 2), f32(2), f32(2), f32(1)).count == 4)

@@ -18,7 +18,8 @@ import Testing
     #expect(refusal { _ = $0.constant([1, 2], [3]) } == "[constant] layer: f32[3] expects 1 or 3 values, got 2")
     #expect(refusal { _ = $0.constant([], [3]) } == "[constant] layer: f32[3] expects 1 or 3 values, got 0")
     #expect(
-      refusal { _ = $0.constant([1, 2], [-1, -2]) } == "[constant] layer: expects extents of 0 or more, got f32[-1, -2]")
+      refusal { _ = $0.constant([1, 2], [-1, -2]) } == "[constant] layer: expects extents of 0 or more, got f32[-1, -2]"
+    )
   }
 
   @Test func splats() {

@@ -22,7 +22,8 @@ import Testing
   }
 
   @Test func emptyInnerExtentGivesZeros() throws {
-    #expect(try interpret(["a": [], "b": []]) { $0.input("a", f64(2, 0)).matMul($0.input("b", f64(0, 2))) } == [0, 0, 0, 0])
+    #expect(
+      try interpret(["a": [], "b": []]) { $0.input("a", f64(2, 0)).matMul($0.input("b", f64(0, 2))) } == [0, 0, 0, 0])
   }
 
   @Test(arguments: transposes) func gradient(_ transposed: (a: Bool, b: Bool)) throws {
@@ -46,7 +47,8 @@ import Testing
   }
 
   @Test func epilogueAndItsGradient() throws {
-    let bias = Expression(inputCount: 2, instructions: [.init(.add, [.input(0), .input(1)]), .init(.tanh, [.instruction(0)])])
+    let bias = Expression(
+      inputCount: 2, instructions: [.init(.add, [.input(0), .input(1)]), .init(.tanh, [.instruction(0)])])
     try expectGradients(["a": f64(4, 5), "b": f64(5, 3), "bias": f64(3)]) { builder, x in
       builder.append(.matMul(MatMul(epilogue: bias)), x)[0]
     }
@@ -63,7 +65,8 @@ import Testing
     let (nn, tt) = (Operation.matMul(MatMul()), Operation.matMul(MatMul(transposeA: true, transposeB: true)))
     #expect(try outputTypes(nn, f32(32, 784), f32(784, 10)) == [f32(32, 10)])
     #expect(try outputTypes(tt, f32(784, 32), f32(10, 784)) == [f32(32, 10)])
-    #expect(refusal(nn, f32(32, 784), f32(10, 784)) == "[matMul] expects inner extents that agree, got [32, 784] · [10, 784]")
+    #expect(
+      refusal(nn, f32(32, 784), f32(10, 784)) == "[matMul] expects inner extents that agree, got [32, 784] · [10, 784]")
     #expect(
       refusal(tt, f32(32, 784), f32(10, 784))
         == "[matMul] expects inner extents that agree, got [32, 784] · [10, 784] (read transposed: AB)")
@@ -72,7 +75,9 @@ import Testing
         == "[matMul] expects inner extents that agree, got [2, 3] · [3, 2] (read transposed: B)")
     #expect(refusal(nn, f32(2, 3, 4), f32(4, 2)) == "[matMul] expects two matrices, got f32[2, 3, 4] and f32[4, 2]")
     #expect(refusal(nn, f32(2, 3)) == "[matMul] expects 2 operands, got 1")
-    #expect(refusal(nn, i32(2, 3), i32(3, 2)) == "[matMul] expects operands of one floating-point type, got [i32[2, 3], i32[3, 2]]")
+    #expect(
+      refusal(nn, i32(2, 3), i32(3, 2))
+        == "[matMul] expects operands of one floating-point type, got [i32[2, 3], i32[3, 2]]")
     #expect(
       refusal { b in b.scope("head") { _ = b.input("x", f32(2, 3)).matMul(b.input("w", f32(4, 5))) } }
         == "[matMul] layer.head: expects inner extents that agree, got [2, 3] · [4, 5]")
@@ -81,8 +86,12 @@ import Testing
     for bias in [f32(10), f32(1, 10), f32(32, 1), f32(32, 10), f32(1), f32()] {
       #expect(try outputTypes(biased, f32(32, 784), f32(784, 10), bias) == [f32(32, 10)])
     }
-    #expect(refusal(biased, f32(32, 784), f32(784, 10), f32(32)) == "[matMul] expects shapes that broadcast, got [32, 10] and [32]")
-    #expect(refusal(biased, f32(32, 784), f32(784, 1), f32(32, 10))?.hasPrefix("[matMul] expects epilogue operands that broadcast to [32, 1]") == true)
+    #expect(
+      refusal(biased, f32(32, 784), f32(784, 10), f32(32))
+        == "[matMul] expects shapes that broadcast, got [32, 10] and [32]")
+    #expect(
+      refusal(biased, f32(32, 784), f32(784, 1), f32(32, 10))?.hasPrefix(
+        "[matMul] expects epilogue operands that broadcast to [32, 1]") == true)
     #expect(refusal(biased, f32(32, 784), f32(784, 10)) == "[matMul] expects 3 operands, got 2")
   }
 }

@@ -8,7 +8,8 @@ import Testing
   @Test func reshape() throws {
     #expect(try interpret(six) { $0.input("x", f64(2, 3)).reshape([3, 2]) } == [1, 2, 3, 4, 5, 6])
     #expect(
-      refusal { _ = $0.input("x", f32(2, 3)).reshape([4, 2]) } == "[reshape] layer: expects 8 elements for [4, 2], got f32[2, 3]")
+      refusal { _ = $0.input("x", f32(2, 3)).reshape([4, 2]) }
+        == "[reshape] layer: expects 8 elements for [4, 2], got f32[2, 3]")
     #expect(refusal { _ = $0.input("x", f32(2, 3)).reshape([-2, -3]) }?.hasPrefix("[reshape] layer: expects") == true)
     #expect(refusal { _ = $0.input("x", f32(1)).reshape([]) } == nil)
     try expectGradients(["x": f64(2, 3, 2)]) { _, x in x[0].reshape([4, 3]).elementwise(.tanh) }
@@ -26,14 +27,18 @@ import Testing
     #expect(refusal { _ = $0.input("x", f32(2, 3)).transpose([0, 0]) } == text + "[0, 0]")
     #expect(refusal { _ = $0.input("x", f32(2, 3)).transpose([0]) } == text + "[0]")
     #expect(refusal { _ = $0.input("x", f32(2, 3)).transpose([1, 2]) } == text + "[1, 2]")
-    #expect(refusal { _ = $0.input("x", f32(1, 1, 1, 1, 1)).transpose([0, 1, 2, 3, 4]) }?.contains("at most 4") == true)
+    #expect(
+      refusal { _ = $0.input("x", f32(1, 1, 1, 1, 1)).transpose([0, 1, 2, 3, 4]) }?.contains("at most 4") == true)
     for permutation in [[0, 1, 2], [2, 0, 1], [1, 2, 0], [2, 1, 0]] {
       try expectGradients(["x": f64(2, 3, 4)]) { _, x in x[0].elementwise(.tanh).transpose(permutation) }
     }
   }
 
   @Test func broadcast() throws {
-    #expect(try interpret(["x": [1, 2]]) { $0.input("x", f64(2, 1)).broadcast(to: [2, 2, 3]) } == [1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2])
+    #expect(
+      try interpret(["x": [1, 2]]) { $0.input("x", f64(2, 1)).broadcast(to: [2, 2, 3]) } == [
+        1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2,
+      ])
     #expect(
       refusal { _ = $0.input("x", f32(2, 3)).broadcast(to: [3, 3]) }
         == "[broadcast] layer: expects a shape that broadcasts to [3, 3], got f32[2, 3]")
@@ -48,7 +53,9 @@ import Testing
 
   @Test func cast() throws {
     #expect(try interpret(["x": [1, 2]]) { $0.input("x", i32(2)).cast(to: .float64) * 0.5 } == [0.5, 1])
-    #expect(refusal { _ = $0.input("x", f32(2)).cast(to: .int32) } == "[cast] layer: expects a floating-point result, got i32")
+    #expect(
+      refusal { _ = $0.input("x", f32(2)).cast(to: .int32) } == "[cast] layer: expects a floating-point result, got i32"
+    )
     // A cast to the type that is there adds no node.
     #expect(try graph { $0.input("x", f32(2)).cast(to: .float32) }.nodes.count == 1)
     // The cotangent has the operand's type.
@@ -82,7 +89,9 @@ import Testing
     let bytes = TensorType([100, 28, 28], .uint8)
     #expect(try outputTypes(operation, bytes, i32(100), i32(3)) == [f32(32, 28, 28)])
     #expect(try outputTypes(.gather(Gather(rows: 4, dtype: .int32)), i32(9), i32(9), i32(3)) == [i32(4)])
-    #expect(refusal(operation, TensorType([0, 4], .uint8), i32(3), i32(3)) == "[gather] expects rows to gather from, got u8[0, 4] and 32 rows")
+    #expect(
+      refusal(operation, TensorType([0, 4], .uint8), i32(3), i32(3))
+        == "[gather] expects rows to gather from, got u8[0, 4] and 32 rows")
     #expect(refusal(.gather(Gather(rows: 0, dtype: .float32)), bytes, i32(3), i32(3))?.contains("and 0 rows") == true)
     #expect(refusal(operation, f32(), i32(3), i32(3))?.contains("rows to gather from") == true)
     let text = "[gather] expects an i32 order [samples] and a cursor i32[3], got "
@@ -96,7 +105,8 @@ import Testing
     try interpret(["history": [1, 2, 3, 4, 5, 6], "cursor": [99, stepInEpoch, 7], "loss": [0.5], "hits": [8]]) { b in
       b.append(
         .record(Record()),
-        [b.input("history", f64(3, 2)), b.input("cursor", Cursor.type), b.input("loss", f64()), b.input("hits", f64())])[0]
+        [b.input("history", f64(3, 2)), b.input("cursor", Cursor.type), b.input("loss", f64()), b.input("hits", f64())])[
+          0]
     }
   }
 

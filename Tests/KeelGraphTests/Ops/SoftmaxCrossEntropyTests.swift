@@ -88,7 +88,9 @@ import Testing
 
   @Test func typeRules() throws {
     let loss = Operation.softmaxCrossEntropy(SoftmaxCrossEntropy())
-    let (backward, top) = (Operation.softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward()), Operation.topOne(TopOne()))
+    let (backward, top) = (
+      Operation.softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward()), Operation.topOne(TopOne())
+    )
     #expect(try outputTypes(loss, f32(8, 10), i32(8)) == [f32(8)])
     #expect(try outputTypes(top, f64(8, 10), i32(8)) == [f64(8)])
     #expect(try outputTypes(backward, f32(8), f32(8, 10), i32(8)) == [f32(8, 10)])

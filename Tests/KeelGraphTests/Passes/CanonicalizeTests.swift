@@ -68,7 +68,8 @@ func text(after pass: Pass, _ body: (GraphBuilder) -> Tensor) throws -> String {
 
   @Test func elementwiseStretchesItsOperandsItself() throws {
     #expect(
-      try text(after: .canonicalize) { b in b.input("x", f32(2, 3)) * b.input("s", f32(3)).broadcast(to: [2, 3]) } == """
+      try text(after: .canonicalize) { b in b.input("x", f32(2, 3)) * b.input("s", f32(3)).broadcast(to: [2, 3]) }
+        == """
         graph g {
           %0 = x{data} : f32[2, 3]
           %1 = s{data} : f32[3]

@@ -4,10 +4,12 @@ import Testing
 
 @Suite struct DecomposeTests {
   @Test func definitionsTakeTheirPlace() throws {
-    let relu = Expression(inputCount: 2, instructions: [.init(.add, [.input(0), .input(1)]), .init(.relu, [.instruction(0)])])
+    let relu = Expression(
+      inputCount: 2, instructions: [.init(.add, [.input(0), .input(1)]), .init(.relu, [.instruction(0)])])
     let after = try text(after: .decompose) { b in
       b.scope("dense") {
-        b.append(.matMul(MatMul(epilogue: relu)), [b.input("x", f32(4, 3)), b.input("w", f32(3, 2)), b.input("b", f32(2))])[0]
+        b.append(
+          .matMul(MatMul(epilogue: relu)), [b.input("x", f32(4, 3)), b.input("w", f32(3, 2)), b.input("b", f32(2))])[0]
       }
     }
     #expect(

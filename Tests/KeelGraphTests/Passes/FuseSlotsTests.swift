@@ -25,7 +25,8 @@ import Testing
 
   @Test func everyReadableBias() throws {
     for shape in [[], [1], [2], [1, 2], [4, 1], [4, 2]] as [Shape] {
-      #expect(try after { b in dense(b) - b.input("b", TensorType(shape)) }.contains("matMul{epilogue subtract($0, $1)}"))
+      #expect(
+        try after { b in dense(b) - b.input("b", TensorType(shape)) }.contains("matMul{epilogue subtract($0, $1)}"))
     }
     // One that widens the product cannot be an epilogue.
     #expect(try after { b in dense(b) + b.input("b", f32(5, 4, 2)) }.contains("= add(%2, %3) : f32[5, 4, 2]"))
@@ -75,7 +76,8 @@ import Testing
     // The mean of the batch norm goes into the epilogue that would make it: a cycle.
     let text = try after { b in
       let c = b.constant(1, [2])
-      let results = b.append(.batchNormTraining(BatchNormTraining(axis: 1, epsilon: 0.5)), [b.input("x", f32(4, 2)), c, c])
+      let results = b.append(
+        .batchNormTraining(BatchNormTraining(axis: 1, epsilon: 0.5)), [b.input("x", f32(4, 2)), c, c])
       return results[0] * results[1].sum()
     }
     #expect(text.contains("multiply(%2.0, %3)"))
@@ -108,7 +110,8 @@ import Testing
     let text = { (r: TensorType) in
       try after { b in
         let c = b.constant(1, [2])
-        let y = b.append(.batchNormTraining(BatchNormTraining(axis: 1, epsilon: 0.5)), [b.input("x", f32(4, 2)), c, c])[0]
+        let y = b.append(
+          .batchNormTraining(BatchNormTraining(axis: 1, epsilon: 0.5)), [b.input("x", f32(4, 2)), c, c])[0]
         return (y + b.input("r", r)).elementwise(.relu)
       }
     }
@@ -181,7 +184,8 @@ import Testing
     let builder = GraphBuilder(name: "g")
     let (x, c) = (builder.input("x", f32(4, 2)), builder.input("c", f32(2)))
     let dy = builder.input("dz", f32(4, 2)).elementwise(.tanh)
-    builder.output("dx", builder.append(.batchNormBackward(BatchNormBackward(axis: 1, epsilon: 0.5)), [dy, x, c, c, c, c])[0])
+    builder.output(
+      "dx", builder.append(.batchNormBackward(BatchNormBackward(axis: 1, epsilon: 0.5)), [dy, x, c, c, c, c])[0])
     builder.output("sum", dy.sum())
     let before = try builder.graph()
     #expect(try Pass.fusePrologue.run(before) == before)

@@ -47,7 +47,9 @@ import Testing
         }
         let attributes = before.nodes.map(\.operation.rules.attributes)
         if before.nodes.contains(where: { $0.operation.rules.name == "fused" }) { seen.insert("fused") }
-        for slot in ["epilogue", "prologue"] where attributes.contains(where: { $0.contains(slot) }) { seen.insert(slot) }
+        for slot in ["epilogue", "prologue"] where attributes.contains(where: { $0.contains(slot) }) {
+          seen.insert(slot)
+        }
       }
     }
     #expect(seen == Set(Pipeline.standard.passes.map(\.name)).union(["fused", "epilogue", "prologue"]))
