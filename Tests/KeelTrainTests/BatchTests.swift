@@ -29,7 +29,7 @@ extension TrainingTests {
       #expect(abs(epoch.trainLoss - all.loss) < 1e-6 && epoch.trainAccuracy == all.accuracy)
       #expect(epoch.steps == 2 && all.count == 50)
       // The same of evaluation's own batches.
-      for batchSize in [1, 7, 32, 50, 1000] {
+      for batchSize in [7, 50, 1000] {
         let batched = try trainer.evaluate(data, batchSize: batchSize)
         #expect(abs(batched.loss - all.loss) < 1e-6 && batched.accuracy == all.accuracy && batched.count == 50)
       }
@@ -72,9 +72,9 @@ extension TrainingTests {
       }
       #expect(
         error == """
-          [train] the last batch of an epoch has 1 sample: [batchNormTraining] layers.1: training expects more than one \
-          value per channel, got [1, 16]: the variance of one value is no estimate. Choose another batch size, or leave \
-          it out (dropsLast)
+          [train] the last batch of an epoch has 1 sample: [batchNormTraining] layers.1: training expects more than \
+          one value per channel, got [1, 16]: the variance of one value is no estimate. Choose another batch size, \
+          or leave it out (dropsLast)
           """)
       #expect(events == 0 && trainer.step == 0)
       #expect(changed(before, trainer.model.bits) == [])

@@ -53,6 +53,7 @@ extension TrainingTests {
 
     /// The formula of evaluation, on the host: y = γ(x − μ_r)/√(σ²_r + ε) + β.
     @Test func predictionsAreThoseOfTheFormula() throws {
+      guard TrainingTests.has(try TrainingTests.device(), .float64, "predictions by formula") else { return }
       let trainer = try trained(.float64)
       let values = Dictionary(uniqueKeysWithValues: trainer.model.state.map { ($0.name, $0.value.doubles) })
       func value(_ name: String) throws -> [Double] { try #require(values[name]) }
@@ -99,7 +100,7 @@ extension TrainingTests {
       #expect(Double(hits) / 360 == evaluation.accuracy)
       #expect((evaluation.accuracy ?? 0) > 0.8)
 
-      for batchSize in [1, 7, 100, 359] {
+      for batchSize in [7, 359] {
         let batched = try trainer.predict(digits.test.features, scale: digits.test.scale, batchSize: batchSize)
         #expect(batched.type == outputs.type && departure(batched.doubles, values) < 2e-6, "batches of \(batchSize)")
       }

@@ -19,7 +19,7 @@ extension TrainingTests {
         network(), loss: .softmaxCrossEntropy, optimizer: optimizer, on: TrainingTests.device(), seed: seed)
     }
 
-    @Test(arguments: TrainingTests.devices, ["mnist-bn-sgd", "mnist-bn-adam", "mnist-plain-adam", "hands-on-sgd"])
+    @Test(arguments: TrainingTests.devices, ["mnist-bn-adam", "mnist-plain-sgd", "hands-on-sgd"])
     func fusedAsUnfused(device: Device, name: String) throws {
       let run = try RecordedRun(reading: name)
       let digits = try run.digits()
@@ -39,8 +39,9 @@ extension TrainingTests {
         let executable = try Executable(graph, variables: trainer.variables, options: options)
         return ([losses] + model.state.map(\.value.doubles), executable.launches.count)
       }
-      for (dtype, tolerance) in [(DType.float64, 1e-12), (.float32, 1e-5)]
-      where TrainingTests.has(device, dtype, "fused against unfused \(name)") {
+      // Programs take long to build: in single precision, where rounding blurs, one network is enough.
+      let types = [(DType.float64, 1e-12)] + (name == "mnist-bn-adam" ? [(DType.float32, 1e-5)] : [])
+      for (dtype, tolerance) in types where TrainingTests.has(device, dtype, "fused against unfused \(name)") {
         let (fused, unfused) = (try train(true, dtype), try train(false, dtype))
         for (a, b) in zip(fused.quantities, unfused.quantities) { #expect(departure(a, b) < tolerance) }
         // Otherwise both would have been the same programs.
