@@ -58,8 +58,8 @@ public struct SavedModel {
     }
     guard description.scale.isFinite, description.scale > 0, description.classCount >= 0 else {
       throw FormatError(
-        "model", path, "expected a scale above 0 and 0 or more classes, got \(description.scale) and "
-          + "\(description.classCount)")
+        "model", path,
+        "expected a scale above 0 and 0 or more classes, got \(description.scale) and \(description.classCount)")
     }
     model = Model(description.network.makeLayer())
     do {

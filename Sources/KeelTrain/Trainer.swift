@@ -243,14 +243,15 @@ public final class Trainer {
     case (true, let classCount):
       // More outputs than classes are allowed: those of a network made for more.
       guard given.rank == 1, given[0] >= classCount else {
-        throw TrainingError("network gives \(given.rank == 1 ? "\(given[0])" : "\(given)") outputs, "
-          + "data has \(classCount) classes")
+        let outputs = given.rank == 1 ? "\(given[0])" : "\(given)"
+        throw TrainingError("network gives \(outputs) outputs, data has \(classCount) classes")
       }
     case (false, 0):
       let wanted = Shape(Array(data.targets.shape.dimensions.dropFirst()))
       guard given == wanted else { throw TrainingError("network gives outputs \(given), data has targets \(wanted)") }
     case (false, let classCount):
-      throw TrainingError("\(loss.rawValue) expects targets of shape \(given), data has labels of \(classCount) classes")
+      throw TrainingError(
+        "\(loss.rawValue) expects targets of shape \(given), data has labels of \(classCount) classes")
     }
   }
 
