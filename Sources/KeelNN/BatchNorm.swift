@@ -9,6 +9,10 @@ import KeelGraph
 /// Parameters: `scale` γ [C], 1 at the start, and `shift` β [C], 0. Running statistics: `runningMean` μ_r [C], 0, and
 /// `runningVariance` σ²_r [C], 1. Training needs more than one value per channel.
 ///
+/// Two switches decide what a call does. The mode is that of the whole graph: `fit` trains, `evaluate` and `predict`
+/// use. ``freeze()`` is the layer's own: γ, β and the running statistics stay as they are and normalize in training,
+/// too.
+///
 /// Source: Ioffe & Szegedy 2015, algorithms 1 and 2.
 public struct BatchNorm: Layer {
   /// How far a batch moves the running statistics, in either of the two ways of counting that are in use. Weights are
@@ -107,7 +111,7 @@ public struct BatchNorm: Layer {
       guard x.shape[axis] == options.channels else {
         return x.rejected("batchNorm", "expects \(options.channels) channels on axis \(axis), got \(x.shape)")
       }
-      guard x.builder.mode == .evaluation, let runningMean, let runningVariance else {
+      guard x.builder.mode == .evaluation || isFrozen, let runningMean, let runningVariance else {
         return normalizedByBatch(x, axis)
       }
       return normalized(x, axis, mean: runningMean, variance: runningVariance)

@@ -33,6 +33,8 @@ public final class RunningStatistic: TensorConvertible {
   public internal(set) var path = ""
   /// The values outside of training; nil before the model is initialized or loaded.
   public var value: HostTensor?
+  /// True keeps training from moving the statistic: what ``Parameter/isTrainable`` is to a parameter.
+  public var isFrozen = false
   private weak var updatedIn: GraphBuilder?
 
   public init(_ shape: Shape, initialValue: Double) {
@@ -45,8 +47,9 @@ public final class RunningStatistic: TensorConvertible {
   }
 
   /// At the end of a step the statistic takes the value of `tensor`. Once a graph: of two updates from the same old
-  /// value one would be lost, so the second is an error.
+  /// value one would be lost, so the second is an error. A frozen statistic stays as it is.
   public func update(with tensor: Tensor) {
+    if isFrozen { return }
     let builder = tensor.builder
     guard updatedIn !== builder else {
       builder.record(

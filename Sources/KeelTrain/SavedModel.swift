@@ -6,7 +6,8 @@ import KeelNN
 /// A model in a file: weights, running statistics, the network's description and what its inputs are.
 ///
 /// The file is in the safetensors format; any reader of it finds the tensors under the names of ``Model/state``. What is
-/// Keel's own is in the metadata.
+/// Keel's own is in the metadata: the description, and the names of frozen variables, which are frozen again when the
+/// file is read.
 public struct SavedModel {
   /// What is known of a network besides its variables.
   public struct Description: Codable, Sendable, Equatable {
@@ -43,6 +44,7 @@ public struct SavedModel {
   }
 
   private static let key = "keel.model"
+  private static let frozenKey = "keel.frozen"
 
   /// Reads a file. Throws `FormatError` when it is no safetensors file, none of Keel's, or when its tensors, its network
   /// and the shape of its samples do not fit each other.
@@ -64,6 +66,7 @@ public struct SavedModel {
     model = Model(description.network.makeLayer())
     do {
       try model.load(file.tensors)
+      try model.freeze(listed: file.metadata[Self.frozenKey])
       // Traces the network: layers that do not fit each other, or the samples, show here and not at their first use.
       _ = try model.summary(input: description.sampleShape.dimensions)
     } catch {
@@ -77,6 +80,8 @@ public struct SavedModel {
     encoder.outputFormatting = [.sortedKeys]
     let text = String(decoding: try encoder.encode(description), as: UTF8.self)
     let tensors = Dictionary(uniqueKeysWithValues: model.state.map { ($0.name, $0.value) })
-    try Safetensors(tensors: tensors, metadata: [Self.key: text]).write(to: path)
+    var metadata = [Self.key: text]
+    metadata[Self.frozenKey] = try model.frozenList()
+    try Safetensors(tensors: tensors, metadata: metadata).write(to: path)
   }
 }

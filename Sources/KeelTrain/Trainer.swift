@@ -25,13 +25,13 @@ public final class Trainer {
   let context: ComputeContext
   let variables: VariableStore
   let dtype: DType
-  private let options: Executable.Options
+  let options: Executable.Options
   private var epochsSeen = 0
   private var executables: [ExecutableKey: Executable] = [:]
 
   private enum ExecutableKey: Hashable {
-    /// Frozen parameters have no update in the graph, so what is trainable is part of the key.
-    case train(StepShape, trainable: [String])
+    /// Frozen variables have no update in the graph, so what is trained is part of the key.
+    case train(StepShape, trained: [String])
     case evaluate(StepShape)
     case predict(TensorType, scale: Double)
 
@@ -258,7 +258,7 @@ public final class Trainer {
   // MARK: Executables
 
   private func trainingExecutable(_ shape: StepShape) throws -> Executable {
-    try executable(.train(shape, trainable: model.trainableParameters.map(\.path))) {
+    try executable(.train(shape, trained: model.trainedVariables)) {
       try model.trainingGraph(shape, loss: loss, rule: optimizer.rule, dtype: dtype)
     }
   }
