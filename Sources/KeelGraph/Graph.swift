@@ -32,6 +32,11 @@ public struct Graph: Hashable, Sendable {
   public struct Output: Hashable, Sendable {
     public var name: String
     public var value: Value
+
+    public init(name: String, value: Value) {
+      self.name = name
+      self.value = value
+    }
   }
 
   public var name: String
