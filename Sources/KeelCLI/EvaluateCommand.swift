@@ -51,8 +51,12 @@ struct EvaluateCommand: AsyncParsableCommand {
     let seconds = Date().timeIntervalSince(start)
 
     let rows = [
-      ["model", model.title], ["device", device.name], ["data", "\(choice.title), \(Text.count(result.count)) test images"],
-      ["loss", Text.loss(result.loss)], ["accuracy", Text.accuracy(result.accuracy)], ["time", Text.seconds(seconds)],
+      ["model", model.title],
+      ["device", device.name],
+      ["data", "\(choice.title), \(Text.count(result.count)) test images"],
+      ["loss", Text.loss(result.loss)],
+      ["accuracy", Text.accuracy(result.accuracy)],
+      ["time", Text.seconds(seconds)],
     ]
     console.line(TextTable([.left, .left], rows: rows).text)
     if json {

@@ -65,20 +65,24 @@ struct TrainCommand: AsyncParsableCommand {
     if let learningRate { optimizer.learningRate = learningRate }
     let job = TrainingReport.Job(
       recipe: recipe, device: device.name, data: choice.name,
-      batchSize: min(batchSize ?? recipe.batchSize, data.train.count), learningRate: optimizer.learningRate, seed: seed)
+      batchSize: min(batchSize ?? recipe.batchSize, data.train.count), learningRate: optimizer.learningRate,
+      seed: seed)
     let run = TrainingRun(
       job: job, data: data, epochs: epochs ?? recipe.epochs, optimizer: optimizer, console: console)
-    let (model, report) = try run.train(on: device, header: header(job, choice, data))
-    try finish(model, report, choice, data, console)
+    try withExtendedLifetime(run.interruption) {
+      let (model, report) = try run.train(on: device, header: header(job, choice, data))
+      try finish(model, report, choice, data, console)
+    }
   }
 
   private func header(_ job: TrainingReport.Job, _ choice: DataChoice, _ data: DatasetPair) -> String {
     let samples = "\(Text.count(data.train.count)) training and \(Text.count(data.test.count)) test images"
+    let settings = "batch \(job.batchSize), Adam \(job.learningRate), seed \(seed)"
     let rows = [
       ["recipe", job.recipe.rawValue],
       ["device", job.device],
       ["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"],
-      ["training", "\(epochs ?? recipe.epochs) epochs, batch \(job.batchSize), Adam \(job.learningRate), seed \(seed)"],
+      ["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"],
     ]
     return TextTable([.left, .left], rows: rows).text
   }
@@ -112,7 +116,7 @@ struct TrainCommand: AsyncParsableCommand {
       throw ExitCode(Interruption.closedOutputExitCode)
     }
     if report.interrupted {
-      console.note(report.model.map { "interrupted; saved \($0)" } ?? "interrupted before the first step; nothing saved")
+      console.note("interrupted" + (report.model.map { "; saved \($0)" } ?? " before the first step; nothing saved"))
       throw ExitCode(Interruption.exitCode)
     }
   }

@@ -8,6 +8,8 @@ struct TrainingRun {
   var epochs: Int
   var optimizer: Adam
   var console: Console
+  /// Watches for as long as the run is kept, so that a Ctrl-C while the model is saved does not spoil that.
+  let interruption = Interruption()
 
   /// Trains until the end, an interruption, a loss that is not finite, or until nobody reads the output.
   ///
@@ -19,7 +21,6 @@ struct TrainingRun {
     let trainer = try Trainer(model, loss: .softmaxCrossEntropy, optimizer: optimizer, on: device, seed: job.seed)
     console.line("\(header)\n\n\(summary)\n")
 
-    let interruption = Interruption()
     console.progress { _ in "compiling for \(device.name) …" }
     let start = Date()
     var compileSeconds = 0.0
