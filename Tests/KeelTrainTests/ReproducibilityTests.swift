@@ -100,6 +100,19 @@ extension TrainingTests {
       #expect(changed(try once.deviceBits(), try twice.deviceBits()) == [])
     }
 
+    /// Three epochs over 32 samples are one over the same samples three times: steps are counted through.
+    @Test(arguments: optimizers.indices) func epochsAreOneRun(index: Int) throws {
+      let data = try clusters(32)
+      let (features, labels) = (data.features.floats, data.targets.doubles.map { Int32($0) })
+      let tripled = try Dataset(
+        name: "tripled", features: HostTensor([96, 8], features + features + features),
+        labels: HostTensor([96], labels + labels + labels), classCount: 4)
+      let (epochs, rows) = (try trainer(Self.optimizers[index]), try trainer(Self.optimizers[index]))
+      let losses = try epochs.fit(data, epochs: 3, batchSize: 32, shuffles: false).epochs.flatMap(\.stepLosses)
+      #expect(try rows.fit(tripled, epochs: 1, batchSize: 32, shuffles: false).epochs.map(\.stepLosses) == [losses])
+      #expect(changed(try epochs.deviceBits(), try rows.deviceBits()) == [])
+    }
+
     @Test func theLearningRateMayChangeBetweenFits() throws {
       let data = try clusters(64)
       let trainer = try trainer(SGD(learningRate: 0.1))
