@@ -52,5 +52,9 @@ import Testing
     try expectGradients(["a": f64(4, 3), "b": f64(3)], domains: ["b": 0.5...1]) { b, x in
       b.append(.fused(FusedElementwise(expression)), x)[0]
     }
+    // An operand that stands there twice gets its cotangent once.
+    try expectGradients(["a": f64(4)]) { b, x in
+      b.append(.fused(FusedElementwise(Expression(.multiply))), [x[0], x[0]])[0]
+    }
   }
 }
