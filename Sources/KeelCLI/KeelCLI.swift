@@ -16,6 +16,7 @@ struct KeelCommand: AsyncParsableCommand {
     version: "keel 0.1.0",
     subcommands: [
       DevicesCommand.self, TrainCommand.self, EvaluateCommand.self, PredictCommand.self, BenchCommand.self,
+      RecalibrateCommand.self, FoldCommand.self,
     ])
 
   static func main() async {
