@@ -41,7 +41,7 @@ struct EvaluateCommand: AsyncParsableCommand {
     let console = Console(json: json)
     let model = try ModelFile(path)
     let device = try deviceOptions.select()
-    let choice = try dataOptions.choice(trained: model.description.data)
+    let choice = try dataOptions.choice(fallback: model.description.data)
     let test = try await dataOptions.load(choice, console).test
     try model.check(choice.title, sampleShape: test.featureShape, classCount: test.classCount)
 

@@ -75,7 +75,7 @@ struct PredictCommand: AsyncParsableCommand {
     guard files.isEmpty else {
       return try files.map { try Images(reading: $0, sampleShape: shape, scale: scale) }
     }
-    let choice = try dataOptions.choice(trained: model.description.data)
+    let choice = try dataOptions.choice(fallback: model.description.data)
     let test = try await dataOptions.load(choice, console).test
     try model.check(choice.title, sampleShape: test.featureShape, classCount: test.classCount)
     return [

@@ -80,7 +80,7 @@ import Testing
     // The name finds the data again.
     #expect(try DataChoice(folder.name) == folder)
     #expect(throws: ValidationError.self) { try DataChoice(tool.path("nothing")) }
-    #expect(throws: CommandError.self) { try DataOptions.parse([]).choice(trained: tool.path("nothing")) }
+    #expect(throws: CommandError.self) { try DataOptions.parse([]).choice(fallback: tool.path("nothing")) }
   }
 
   @Test func outputFile() throws {
