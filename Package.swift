@@ -27,8 +27,9 @@ let parts: [Part] = [
   Part(name: "KeelRuntime", uses: ["KeelGraph", "KeelPrimitives"], tests: ["KeelCheck"]),
   Part(name: "KeelNN", uses: ["KeelGraph"], tests: []),
   Part(name: "KeelIO", uses: ["KeelCore", "CZlib", crypto], tests: [flyingFox]),
-  Part(name: "KeelTrain", uses: ["KeelNN", "KeelRuntime", "KeelIO"], resources: [.embedInCode("Resources")], tests: ["KeelCheck"],
-    fixtures: [.copy("Fixtures")]),
+  Part(
+    name: "KeelTrain", uses: ["KeelNN", "KeelRuntime", "KeelIO"], resources: [.embedInCode("Resources")],
+    tests: ["KeelCheck"], fixtures: [.copy("Fixtures")]),
   Part(name: "KeelCheck", uses: ["KeelRuntime"], tests: []),
   Part(
     name: "Keel",

@@ -156,7 +156,8 @@ func broadcastShape(_ inputs: [TensorType], _ name: String) throws(GraphError) -
   var shape = Shape.scalar
   for input in inputs {
     guard let wider = shape.broadcast(with: input.shape) else {
-      throw GraphError(name, "expects shapes that broadcast, got \(inputs.map(\.shape.description).joined(separator: " and "))")
+      throw GraphError(
+        name, "expects shapes that broadcast, got \(inputs.map(\.shape.description).joined(separator: " and "))")
     }
     shape = wider
   }

@@ -54,12 +54,16 @@ public struct Expression: Hashable, Sendable {
   /// The expression with `inner` in the place of input `index`. The inputs of the result are this expression's without
   /// `index`, then those of `inner`; `merge` renames them afterwards.
   func substituting(_ inner: Expression, for index: Int) -> Expression {
-    var result = Expression(inputCount: inputCount - 1 + inner.inputCount, instructions: inner.instructions.map {
-      Instruction($0.function, $0.operands.map { operand in
-        if case .input(let input) = operand { return .input(inputCount - 1 + input) }
-        return operand
+    var result = Expression(
+      inputCount: inputCount - 1 + inner.inputCount,
+      instructions: inner.instructions.map {
+        Instruction(
+          $0.function,
+          $0.operands.map { operand in
+            if case .input(let input) = operand { return .input(inputCount - 1 + input) }
+            return operand
+          })
       })
-    })
     let offset = inner.instructions.count
     for instruction in instructions {
       result.instructions.append(

@@ -49,7 +49,9 @@ public final class GraphBuilder {
   /// The variable or datum `name`; the same tensor every time.
   public func input(_ name: String, _ type: TensorType, role: Role = .data) -> Tensor {
     if let known = variables[name] {
-      if known.type != type { record(GraphError("input", path: path, "\(name) is \(known.type), asked for as \(type)")) }
+      if known.type != type {
+        record(GraphError("input", path: path, "\(name) is \(known.type), asked for as \(type)"))
+      }
       return known
     }
     let tensor = append(.input(Input(name: name, role: role, type: type)), [])[0]

@@ -47,7 +47,8 @@ public struct Interpreter {
     switch node.operation {
     case .input(let input):
       guard let values = inputs[input.label], values.count == input.type.count else {
-        throw GraphError("interpreter", "\(input.label) expects \(input.type.count) values, got \(inputs[input.label]?.count ?? 0)")
+        throw GraphError(
+          "interpreter", "\(input.label) expects \(input.type.count) values, got \(inputs[input.label]?.count ?? 0)")
       }
       return [values]
     case .constant(let constant):

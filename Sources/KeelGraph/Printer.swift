@@ -20,7 +20,8 @@ extension Graph: CustomStringConvertible {
     let attributes = rules.attributes.isEmpty ? "" : "{\(rules.attributes)}"
     let operands = node.inputs.isEmpty ? "" : "(" + node.inputs.map(reference).joined(separator: ", ") + ")"
     let types = node.types.map(\.description).joined(separator: ", ")
-    return "\(results) = \(rules.name)\(attributes)\(operands) : \(types)" + (node.path.isEmpty ? "" : "  // \(node.path)")
+    return "\(results) = \(rules.name)\(attributes)\(operands) : \(types)"
+      + (node.path.isEmpty ? "" : "  // \(node.path)")
   }
 
   private func reference(_ value: Value) -> String {

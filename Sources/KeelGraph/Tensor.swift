@@ -90,7 +90,10 @@ extension Tensor {
     var result = self
     var last = shape.rank - 1
     while last >= 0 {
-      guard reduced.contains(last) else { last -= 1; continue }
+      guard reduced.contains(last) else {
+        last -= 1
+        continue
+      }
       var first = last
       while first > 0, reduced.contains(first - 1) { first -= 1 }
       result = builder.append(.reduce(Reduce(kind: kind, axes: first..<last + 1)), [result])[0]

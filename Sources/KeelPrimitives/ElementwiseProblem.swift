@@ -70,8 +70,11 @@ public struct ElementwiseProblem: KernelProblem {
   ) throws -> BoundLaunch {
     var spec = ProgramSpec("elementwise.cl", real: dtype.real)
     // Not restrict: an update in place has the same buffer on both sides.
-    let parameters = ["__global REAL* o0"]
-      + inputs.enumerated().map { "__global const \($0.element == dtype ? "REAL" : $0.element.openCLName)* a\($0.offset)" }
+    let parameters =
+      ["__global REAL* o0"]
+      + inputs.enumerated().map {
+        "__global const \($0.element == dtype ? "REAL" : $0.element.openCLName)* a\($0.offset)"
+      }
       + sizes.map { "int \($0.name)" }
     spec.define("ELEMENTWISE_PARAMETERS", parameters.joined(separator: ", "))
     spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "{ \(body) }")

@@ -79,15 +79,15 @@ public struct VariantUnavailable: Error, Equatable, CustomStringConvertible {
 /// Every family with its variants in order, for tests that run them all.
 public enum KernelFamilies {
   public static let variants: [String: [String]] = [
-    BatchNormForward.family: BatchNormForward.variants.map(\.name),
+    BatchNormForwardProblem.family: BatchNormForwardProblem.variants.map(\.name),
     BatchNormBackwardProblem.family: BatchNormBackwardProblem.variants.map(\.name),
-    BatchNormRunning.family: BatchNormRunning.variants.map(\.name),
+    BatchNormRunningProblem.family: BatchNormRunningProblem.variants.map(\.name),
     ElementwiseProblem.family: ElementwiseProblem.variants.map(\.name),
     GatherProblem.family: GatherProblem.variants.map(\.name),
-    Gemm.family: Gemm.variants.map(\.name),
+    GemmProblem.family: GemmProblem.variants.map(\.name),
     OptimizerProblem.family: OptimizerProblem.variants.map(\.name),
     RecordProblem.family: RecordProblem.variants.map(\.name),
-    Reduction.family: Reduction.variants.map(\.name),
+    ReductionProblem.family: ReductionProblem.variants.map(\.name),
     SoftmaxProblem.family: SoftmaxProblem.variants.map(\.name),
     TransposeProblem.family: TransposeProblem.variants.map(\.name),
   ]

@@ -5,21 +5,21 @@ import Testing
 
 /// Every case on every device with every variant of its family that takes it, in single and double precision.
 @Suite(.serialized) @MainActor struct KernelCaseTests {
-  @Test(arguments: KernelCases.of(Gemm.family)) func gemm(_ kernelCase: KernelCase) { check(kernelCase) }
+  @Test(arguments: KernelCases.of(GemmProblem.family)) func gemm(_ kernelCase: KernelCase) { check(kernelCase) }
 
-  @Test(arguments: KernelCases.of(BatchNormForward.family))
+  @Test(arguments: KernelCases.of(BatchNormForwardProblem.family))
   func batchNormForward(_ kernelCase: KernelCase) { check(kernelCase) }
 
   @Test(arguments: KernelCases.of(BatchNormBackwardProblem.family))
   func batchNormBackward(_ kernelCase: KernelCase) { check(kernelCase) }
 
-  @Test(arguments: KernelCases.of(BatchNormRunning.family))
+  @Test(arguments: KernelCases.of(BatchNormRunningProblem.family))
   func batchNormRunningUpdate(_ kernelCase: KernelCase) { check(kernelCase) }
 
   @Test(arguments: KernelCases.of(ElementwiseProblem.family))
   func elementwise(_ kernelCase: KernelCase) { check(kernelCase) }
 
-  @Test(arguments: KernelCases.of(Reduction.family)) func reduce(_ kernelCase: KernelCase) { check(kernelCase) }
+  @Test(arguments: KernelCases.of(ReductionProblem.family)) func reduce(_ kernelCase: KernelCase) { check(kernelCase) }
 
   @Test(arguments: KernelCases.of(SoftmaxProblem.family)) func softmax(_ kernelCase: KernelCase) { check(kernelCase) }
 

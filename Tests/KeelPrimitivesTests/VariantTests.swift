@@ -20,12 +20,12 @@ import Testing
 
   @Test func firstThatFitsIsChosen() throws {
     let (cpu, gpu) = (try profile(isCPU: true), try profile(isCPU: false))
-    let gemm = Gemm(m: 32, n: 10, k: 32)
+    let gemm = GemmProblem(m: 32, n: 10, k: 32)
     #expect(try gemm.variant(on: cpu).name == "tiledCPU")
     #expect(try gemm.variant(on: gpu).name == "naive")
 
-    func batchNorm(_ shape: Shape, _ axis: Int) -> BatchNormForward {
-      BatchNormForward(ChannelExtents(shape, axis: axis), epsilon: 1e-5)
+    func batchNorm(_ shape: Shape, _ axis: Int) -> BatchNormForwardProblem {
+      BatchNormForwardProblem(ChannelExtents(shape, axis: axis), epsilon: 1e-5)
     }
     #expect(try batchNorm([32, 10], 1).variant(on: cpu).name == "columns")
     #expect(try batchNorm([4096, 10], 1).variant(on: cpu).name == "columns")
@@ -34,29 +34,29 @@ import Testing
     #expect(try batchNorm([32, 10, 7], 1).variant(on: cpu).name == "naive")
     #expect(try batchNorm([32, 10], 1).variant(on: gpu).name == "naive")
 
-    #expect(try Reduction(.sum, outer: 1, reduced: 16385, inner: 1).variant(on: cpu).name == "slices")
-    #expect(try Reduction(.sum, outer: 1, reduced: 16384, inner: 1).variant(on: cpu).name == "rows")
-    #expect(try Reduction(.sum, outer: 3, reduced: 31, inner: 1).variant(on: cpu).name == "naive")
-    #expect(try Reduction(.sum, outer: 3, reduced: 31, inner: 8).variant(on: cpu).name == "columns")
+    #expect(try ReductionProblem(.sum, outer: 1, reduced: 16385, inner: 1).variant(on: cpu).name == "slices")
+    #expect(try ReductionProblem(.sum, outer: 1, reduced: 16384, inner: 1).variant(on: cpu).name == "rows")
+    #expect(try ReductionProblem(.sum, outer: 3, reduced: 31, inner: 1).variant(on: cpu).name == "naive")
+    #expect(try ReductionProblem(.sum, outer: 3, reduced: 31, inner: 8).variant(on: cpu).name == "columns")
   }
 
   @Test func forcedVariantIsTakenOrRefused() throws {
     let cpu = try profile(isCPU: true)
-    let gemm = Gemm(m: 3, n: 4, k: 5, transposeB: true)
+    let gemm = GemmProblem(m: 3, n: 4, k: 5, transposeB: true)
     #expect(try gemm.variant(on: cpu, forced: ["gemm": "naive"]).name == "naive")
     #expect(try gemm.variant(on: cpu, forced: ["reduce": "rows"]).name == "tiledCPU")
     let unknown = #expect(throws: VariantUnavailable.self) { try gemm.variant(on: cpu, forced: ["gemm": "magic"]) }
     let text = unknown?.description ?? ""
     for part in ["[gemm]", "3×4×5 NT", "tiledCPU, naive", "magic", cpu.name] { #expect(text.contains(part), "\(text)") }
     #expect(throws: VariantUnavailable.self) {
-      try Reduction(.max, outer: 3, reduced: 31, inner: 1).variant(on: cpu, forced: ["reduce": "columns"])
+      try ReductionProblem(.max, outer: 3, reduced: 31, inner: 1).variant(on: cpu, forced: ["reduce": "columns"])
     }
   }
 
   /// What splits a sum is the shape alone: a device with more cores gives the same bits.
   @Test func workspaceDependsOnTheShapeAlone() throws {
-    let problem = Reduction(.sum, outer: 1, reduced: 100_003, inner: 1)
-    let variant = try #require(Reduction.variants.first { $0.name == "slices" })
+    let problem = ReductionProblem(.sum, outer: 1, reduced: 100_003, inner: 1)
+    let variant = try #require(ReductionProblem.variants.first { $0.name == "slices" })
     // 63 slices of 1792 values or fewer, one float each.
     let bytes = variant.workspaceBytes(problem)
     #expect(bytes % 4 == 0 && bytes / 4 <= 64 && bytes > 4)

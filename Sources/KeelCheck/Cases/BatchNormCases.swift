@@ -75,7 +75,8 @@ extension KernelCases {
     // Where the deviation is ten units in the last place of the mean, an epsilon of the mean counts.
     let isCoarse = layout.deviation < 1
     return KernelCase(
-      BatchNormForward.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype, inputs: layout.inputs + operands,
+      BatchNormForwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
+      inputs: layout.inputs + operands,
       bound: Bound(single: isCoarse ? 5e-6 : layout.offset == 0 ? 2e-7 * 2 : 5e-7)
     ) { t in
       let results = t.builder.append(
@@ -129,7 +130,7 @@ extension KernelCases {
       var inputs = layout.inputs
       inputs[0].source = .indexed { 1234.567 * Double($0 / inner % channels) - 0.3 }
       return KernelCase(
-        BatchNormForward.family, layout.label + ", constant channels", dtype, inputs: inputs,
+        BatchNormForwardProblem.family, layout.label + ", constant channels", dtype, inputs: inputs,
         bound: Bound(eps: 1e-3, of: .each)
       ) { t in
         let y = t.builder.append(
@@ -141,7 +142,7 @@ extension KernelCases {
 
   private static func running(_ dtype: DType, _ channels: Int) -> KernelCase {
     KernelCase(
-      BatchNormRunning.family, "\(channels)", dtype,
+      BatchNormRunningProblem.family, "\(channels)", dtype,
       inputs: [
         CaseInput("runningMean", [channels], role: .runningStatistic),
         CaseInput("runningVariance", [channels], .uniform(0.5...2), role: .runningStatistic),

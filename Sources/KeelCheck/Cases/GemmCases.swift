@@ -56,7 +56,7 @@ extension KernelCases {
     // The product grows as √K; what K roundings of its partial sums add up to, as K in a plain sum.
     let root = Double(k).squareRoot()
     return KernelCase(
-      Gemm.family, label, dtype,
+      GemmProblem.family, label, dtype,
       inputs: [
         CaseInput("a", transposeA ? [k, m] : [m, k]), CaseInput("b_", transposeB ? [n, k] : [k, n]),
       ] + operands.map { CaseInput($0.0, $0.1) },

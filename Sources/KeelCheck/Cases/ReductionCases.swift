@@ -18,12 +18,12 @@ extension KernelCases {
       let count = Double(axes.map { shape[$0] }.reduce(1, *))
       cases.append(
         KernelCase(
-          Reduction.family, "sum of \(shape) over \(axes)", dtype, inputs: [CaseInput("x", shape)],
+          ReductionProblem.family, "sum of \(shape) over \(axes)", dtype, inputs: [CaseInput("x", shape)],
           bound: Bound(eps: 6, of: .fixed(2 * count.squareRoot()))
         ) { t in ["y": t["x"].sum(axes: axes)] })
       cases.append(
         KernelCase(
-          Reduction.family, "max of \(shape) over \(axes)", dtype, inputs: [CaseInput("x", shape)], bound: .exact
+          ReductionProblem.family, "max of \(shape) over \(axes)", dtype, inputs: [CaseInput("x", shape)], bound: .exact
         ) {
           t in ["y": t["x"].max(axes: axes)]
         })
@@ -31,14 +31,15 @@ extension KernelCases {
     // Nothing cancels: a plain float sum of this many would have lost three digits.
     cases.append(
       KernelCase(
-        Reduction.family, "sum of [100003], all positive", dtype, inputs: [CaseInput("x", [100_003], .uniform(0...1))],
+        ReductionProblem.family, "sum of [100003], all positive", dtype,
+        inputs: [CaseInput("x", [100_003], .uniform(0...1))],
         bound: Bound(eps: 8)
       ) { t in ["y": t["x"].sum()] })
     for shape: Shape in [[7, 45], [45, 16], [20_001, 1]] {
       for special in [Double.nan, -.infinity, .infinity] {
         cases.append(
           KernelCase(
-            Reduction.family, "max of \(shape) with \(special)", dtype,
+            ReductionProblem.family, "max of \(shape) with \(special)", dtype,
             inputs: [
               CaseInput(
                 "x", shape, .indexed { $0 % 37 == 36 || special == -.infinity ? special : -5 - Double($0 % 11) })

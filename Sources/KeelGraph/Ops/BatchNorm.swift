@@ -32,7 +32,9 @@ public struct BatchNormTraining: OperationRules {
     let x = inputs[0]
     let channels = try channelCount(x, inputs[1...2], axis: axis)
     guard x.count / max(channels.count, 1) > 1 else {
-      throw GraphError(name, "training expects more than one value per channel, got \(x.shape): the variance of one value is no estimate")
+      throw GraphError(
+        name,
+        "training expects more than one value per channel, got \(x.shape): the variance of one value is no estimate")
     }
     try expectFullOrScalar(inputs.dropFirst(3), x)
     return [x] + Array(repeating: TensorType(channels.shape, dtype), count: 3)
@@ -71,7 +73,8 @@ public struct BatchNormTraining: OperationRules {
     let centred = offset - residual.channels(axis, of: x.shape)
     let variance = centred.elementwise(.square).mean(axes: axes)
     let rstd = (variance + epsilon).elementwise(.reciprocalSquareRoot)
-    let y = centred * rstd.channels(axis, of: x.shape) * inputs[1].channels(axis, of: x.shape)
+    let y =
+      centred * rstd.channels(axis, of: x.shape) * inputs[1].channels(axis, of: x.shape)
       + inputs[2].channels(axis, of: x.shape)
     return [epilogue?.trace([y] + inputs.dropFirst(3)) ?? y, rough, residual, variance]
   }
@@ -125,7 +128,8 @@ public struct BatchNormBackward: OperationRules {
     let normalized = centred * rstd.channels(axis, of: x.shape)
     let dshift = dy.sum(axes: axes)
     let dscale = (dy * normalized).sum(axes: axes)
-    let dx = (dy - (dshift / m).channels(axis, of: x.shape) - normalized * (dscale / m).channels(axis, of: x.shape))
+    let dx =
+      (dy - (dshift / m).channels(axis, of: x.shape) - normalized * (dscale / m).channels(axis, of: x.shape))
       * (inputs[2] * rstd).channels(axis, of: x.shape)
     return [dx, dscale, dshift]
   }

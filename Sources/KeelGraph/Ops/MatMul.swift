@@ -38,8 +38,10 @@ public struct MatMul: OperationRules {
     let (m, n, k) = extents(inputs[0].shape, inputs[1].shape)
     let inner = inputs[1].shape[transposeB ? 1 : 0]
     guard k == inner else {
-      throw GraphError(name, "expects inner extents that agree, got \(inputs[0].shape) · \(inputs[1].shape)"
-        + (transposeA || transposeB ? " (read transposed: \(transposeA ? "A" : "")\(transposeB ? "B" : ""))" : ""))
+      throw GraphError(
+        name,
+        "expects inner extents that agree, got \(inputs[0].shape) · \(inputs[1].shape)"
+          + (transposeA || transposeB ? " (read transposed: \(transposeA ? "A" : "")\(transposeB ? "B" : ""))" : ""))
     }
     let product = TensorType([m, n], dtype)
     guard try broadcastShape([product] + inputs.dropFirst(2), name) == product.shape else {
@@ -53,9 +55,11 @@ public struct MatMul: OperationRules {
     guard let dy = context.cotangents[0] else { return [nil, nil] }
     let (a, b) = (context.inputs[0], context.inputs[1])
     // C = A·B: dA = dC·Bᵀ, dB = Aᵀ·dC; transposed operands swap the factors.
-    let da = transposeA
+    let da =
+      transposeA
       ? b.matMul(dy, transposeA: transposeB, transposeB: true) : dy.matMul(b, transposeB: !transposeB)
-    let db = transposeB
+    let db =
+      transposeB
       ? dy.matMul(a, transposeA: true, transposeB: transposeA) : a.matMul(dy, transposeA: !transposeA)
     return [da, db]
   }

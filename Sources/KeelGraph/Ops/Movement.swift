@@ -117,7 +117,8 @@ public struct Gather: OperationRules {
       throw GraphError(name, "expects rows to gather from, got \(inputs[0]) and \(rows) rows")
     }
     guard inputs[1].dtype == .int32, inputs[1].shape.rank == 1, inputs[1].count > 0, inputs[2] == Cursor.type else {
-      throw GraphError(name, "expects an i32 order [samples] and a cursor \(Cursor.type), got \(inputs[1]) and \(inputs[2])")
+      throw GraphError(
+        name, "expects an i32 order [samples] and a cursor \(Cursor.type), got \(inputs[1]) and \(inputs[2])")
     }
     return [TensorType(Shape([rows] + inputs[0].shape.dimensions.dropFirst()), dtype)]
   }
@@ -138,7 +139,8 @@ public struct Record: OperationRules {
   public var outputCount: Int { 1 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     guard inputs.count >= 3, inputs.count <= 6, inputs[0].shape.rank == 2, inputs[1] == Cursor.type,
-      inputs[0].shape[1] == inputs.count - 2, inputs.dropFirst(2).allSatisfy({ $0 == TensorType(.scalar, inputs[0].dtype) })
+      inputs[0].shape[1] == inputs.count - 2,
+      inputs.dropFirst(2).allSatisfy({ $0 == TensorType(.scalar, inputs[0].dtype) })
     else {
       throw GraphError(name, "expects history [steps, columns], cursor and 1 to 4 scalars, one a column, got \(inputs)")
     }

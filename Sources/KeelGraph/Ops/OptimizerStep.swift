@@ -48,7 +48,8 @@ public struct OptimizerStep: OperationRules {
     }
     let parameters = Array(inputs[parameters])
     for position in [gradients] + rule.slots.indices.map(slot) where Array(inputs[position]) != parameters {
-      throw GraphError(name, "expects gradients and slots of the parameters' types \(parameters), got \(Array(inputs[position]))")
+      throw GraphError(
+        name, "expects gradients and slots of the parameters' types \(parameters), got \(Array(inputs[position]))")
     }
     return parameters + rule.slots.flatMap { _ in parameters }
   }

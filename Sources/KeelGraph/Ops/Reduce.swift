@@ -16,7 +16,9 @@ public struct Reduce: OperationRules {
   }
 
   public var name: String { kind == .sum ? "reduceSum" : "reduceMax" }
-  public var attributes: String { axes.count == 1 ? "axis \(axes.lowerBound)" : "axes \(axes.lowerBound)…\(axes.upperBound - 1)" }
+  public var attributes: String {
+    axes.count == 1 ? "axis \(axes.lowerBound)" : "axes \(axes.lowerBound)…\(axes.upperBound - 1)"
+  }
   public var outputCount: Int { 1 }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {

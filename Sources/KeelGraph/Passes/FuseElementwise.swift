@@ -27,7 +27,8 @@ extension Pass {
           operands.count - 1 + inner.inputs.count <= mostOperands
         {
           let outer = operands[..<position] + operands[(position + 1)...]
-          (expression, operands) = merged(expression.substituting(inner.expression, for: position), outer + inner.inputs)
+          (expression, operands) = merged(
+            expression.substituting(inner.expression, for: position), outer + inner.inputs)
           position = 0
         } else {
           position += 1

@@ -86,7 +86,9 @@ private func fusingEpilogue(of index: Int, _ graph: Graph) -> Graph? {
     var names = [Int](repeating: 0, count: node.inputs.count)
     for (place, other) in others.enumerated() { names[other] = place + 1 }
     let slot = expression.renamingInputs(names, count: node.inputs.count)
-    guard let operation = producer.taking(epilogue: slot, others.map { graph.type(of: node.inputs[$0]) }) else { continue }
+    guard let operation = producer.taking(epilogue: slot, others.map { graph.type(of: node.inputs[$0]) }) else {
+      continue
+    }
 
     // The producer takes the place of the expression; what read its other results reads them there.
     var fused = graph

@@ -29,7 +29,9 @@ struct GraphRewriter {
   mutating func appendDefinition(of node: Node, _ inputs: [Value]) throws(GraphError) -> [Value]? {
     let builder = GraphBuilder(name: node.operation.rules.name, dtype: node.types.first?.dtype ?? .float32)
     let placeholders = inputs.enumerated().map { builder.input("\($0.offset)", type(of: $0.element)) }
-    guard let outputs = builder.scope(at: node.path, { node.operation.rules.definition(placeholders) }) else { return nil }
+    guard let outputs = builder.scope(at: node.path, { node.operation.rules.definition(placeholders) }) else {
+      return nil
+    }
     var spliced: [Value: Value] = [:]
     for (placeholder, input) in zip(placeholders, inputs) { spliced[placeholder.value] = input }
     for (index, inner) in try builder.graph().nodes.enumerated() where spliced[Value(node: index)] == nil {

@@ -30,7 +30,9 @@ extension Pass {
     // A gradient that needs a copy is named by its place: (optimizer node, operand).
     for (index, node) in graph.nodes.enumerated() {
       guard case .optimizerStep(let step) = node.operation else { continue }
-      for operand in step.gradients where needsCopy(node.inputs[operand]) { copies.insert(Value(node: index, output: operand)) }
+      for operand in step.gradients where needsCopy(node.inputs[operand]) {
+        copies.insert(Value(node: index, output: operand))
+      }
     }
     var index = -1
     var result = try GraphRewriter.rewrite(graph) { rewriter, node, inputs throws(GraphError) in
@@ -38,7 +40,8 @@ extension Pass {
       guard case .optimizerStep(let step) = node.operation else { return nil }
       var operands = inputs
       for operand in step.gradients where copies.contains(Value(node: index, output: operand)) {
-        operands[operand] = try rewriter.append(.elementwise(Elementwise(.copy)), [operands[operand]], path: node.path)[0]
+        operands[operand] = try rewriter.append(.elementwise(Elementwise(.copy)), [operands[operand]], path: node.path)[
+          0]
       }
       return try rewriter.append(node.operation, operands, path: node.path)
     }

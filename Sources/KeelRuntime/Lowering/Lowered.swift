@@ -42,7 +42,7 @@ struct Lowering {
     case .reduce(let operation):
       let extents = operation.extents(of: inputs[0].shape)
       return try lowered(
-        Reduction(
+        ReductionProblem(
           operation.kind == .sum ? .sum : .max, outer: extents.outer, reduced: extents.reduced, inner: extents.inner,
           dtype: inputs[0].dtype))
     case .matMul(let operation):
@@ -63,7 +63,7 @@ struct Lowering {
       }
     case .batchNormTraining(let operation):
       return try lowered(
-        BatchNormForward(
+        BatchNormForwardProblem(
           ChannelExtents(inputs[0].shape, axis: operation.axis), epsilon: operation.epsilon, dtype: inputs[0].dtype,
           epilogue: operation.epilogue?.slot(inputs.dropFirst(3).map { $0.count == 1 ? .scalar : .full })),
         slotInputs: 3)
@@ -75,7 +75,7 @@ struct Lowering {
         slotInputs: 6)
     case .batchNormRunningUpdate(let operation):
       return try lowered(
-        BatchNormRunning(
+        BatchNormRunningProblem(
           channels: inputs[0].count, weight: operation.weight, varianceFactor: operation.varianceFactor,
           dtype: inputs[0].dtype))
     case .softmaxCrossEntropy:
@@ -102,7 +102,8 @@ struct Lowering {
     return Lowered(workspaceBytes: variant.workspaceBytes(problem), variant: "\(Problem.family).\(variant.name)") {
       placed, context in
       let split = slotInputs ?? placed.inputs.count
-      let chosen = operands?(placed)
+      let chosen =
+        operands?(placed)
         ?? Operands(
           outputs: placed.outputs, inputs: Array(placed.inputs[..<split]), extras: Array(placed.inputs[split...]),
           workspace: placed.workspace)
@@ -123,7 +124,7 @@ struct Lowering {
       return input.shape == [m, 1] ? .row : .column
     }
     return try lowered(
-      Gemm(
+      GemmProblem(
         m: m, n: n, k: k, transposeA: operation.transposeA, transposeB: operation.transposeB, dtype: inputs[0].dtype,
         epilogue: operation.epilogue?.slot(extras)), slotInputs: 2)
   }

@@ -27,7 +27,8 @@ extension Lowering {
         return try variant.bind(
           problem,
           Operands(
-            outputs: Array(buffers.dropLast()), inputs: [buffers[buffers.count - 1], placed.inputs[0], placed.inputs[1]]),
+            outputs: Array(buffers.dropLast()),
+            inputs: [buffers[buffers.count - 1], placed.inputs[0], placed.inputs[1]]),
           context)
       }
     }
@@ -39,12 +40,14 @@ extension Lowering {
     var runs: [Range<Int>] = []
     var start = 0
     for index in 1..<max(columns[0].count, 1) + 1 {
-      let continues = index < columns[0].count && columns.allSatisfy { column in
-        let step = column[index].byteOffset - column[index - 1].byteOffset
-        let own = columns[0][index].byteOffset - columns[0][index - 1].byteOffset
-        return column[index].parent === column[start].parent && step == own
-          && (0..<alignment).contains(step - column[index - 1].byteCount)
-      }
+      let continues =
+        index < columns[0].count
+        && columns.allSatisfy { column in
+          let step = column[index].byteOffset - column[index - 1].byteOffset
+          let own = columns[0][index].byteOffset - columns[0][index - 1].byteOffset
+          return column[index].parent === column[start].parent && step == own
+            && (0..<alignment).contains(step - column[index - 1].byteCount)
+        }
       if !continues {
         runs.append(start..<index)
         start = index

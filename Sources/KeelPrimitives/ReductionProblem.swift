@@ -4,7 +4,7 @@ import KeelCore
 /// The sum or the maximum over the middle axis of [outer, reduced, inner].
 ///
 /// Operands: outputs one, [outer, inner]; inputs one.
-public struct Reduction: KernelProblem {
+public struct ReductionProblem: KernelProblem {
   public enum Kind: String, Hashable, Sendable {
     case sum
     case max
@@ -31,7 +31,7 @@ public struct Reduction: KernelProblem {
   /// Elements of one slice: of the shape alone.
   var sliceLength: Int { max(1024, divideUp(divideUp(reduced, 64), 256) * 256) }
 
-  public static let variants: [Variant<Reduction>] = [
+  public static let variants: [Variant<ReductionProblem>] = [
     // Few results of many elements: sums of slices, merged in index order.
     Variant(
       "slices", takes: { problem, _ in problem.reduced > 16384 && problem.outputs <= 64 },

@@ -2,7 +2,7 @@ import KeelCL
 import KeelCore
 
 /// C[M, N] = epilogue(op(A)·op(B)), row-major. Operands: outputs C; inputs A, B.
-public struct Gemm: KernelProblem {
+public struct GemmProblem: KernelProblem {
   public var m: Int
   public var n: Int
   public var k: Int
@@ -30,7 +30,7 @@ public struct Gemm: KernelProblem {
   var flops: Double { 2 * Double(m) * Double(n) * Double(k) }
   var bytes: Double { Double(m * k + k * n + m * n) * Double(dtype.byteCount) }
 
-  public static let variants: [Variant<Gemm>] = [
+  public static let variants: [Variant<GemmProblem>] = [
     Variant("tiledCPU", takes: { $1.isCPU && $0.dtype.isFloatingPoint }) { problem, operands, context in
       let rows = problem.rowsPerItem(computeUnits: context.profile.computeUnits)
       return [

@@ -35,7 +35,7 @@ public struct ChannelExtents: Hashable, Sendable {
 /// Batch norm in training, with the statistics of the batch.
 ///
 /// Operands: outputs y, mean, residual, variance; inputs x, scale, shift.
-public struct BatchNormForward: KernelProblem {
+public struct BatchNormForwardProblem: KernelProblem {
   public var extents: ChannelExtents
   public var epsilon: Double
   public var dtype: DType
@@ -51,13 +51,14 @@ public struct BatchNormForward: KernelProblem {
   public static let family = "batchNormForward"
   public var label: String { extents.label }
 
-  public static let variants: [Variant<BatchNormForward>] = [
+  public static let variants: [Variant<BatchNormForwardProblem>] = [
     // A work-item owns eight channels: statistics and result in one launch.
     Variant("columns", takes: { $1.isCPU && $0.extents.fitsColumns }) { problem, operands, context in
       let (e, o, i) = (problem.extents, operands.outputs, operands.inputs)
       return [
         try context.bind(
-          "batchnorm_forward_columns", of: problem.spec("batchnorm_forward_columns.cl", slot: true), real: problem.dtype,
+          "batchnorm_forward_columns", of: problem.spec("batchnorm_forward_columns.cl", slot: true),
+          real: problem.dtype,
           (o + i + operands.extras).map { .buffer($0) } + [.real(problem.epsilon), .int(e.outer), .int(e.channels)],
           global: [divideUp(e.channels, 8)], isSingleItem: true, label: e.label, flops: 10 * Double(e.count),
           bytes: problem.bytes(2))
@@ -200,7 +201,7 @@ public struct BatchNormBackwardProblem: KernelProblem {
 /// The move of running statistics towards a batch's.
 ///
 /// Operands: outputs new mean, new variance; inputs running mean, running variance, mean, residual, variance.
-public struct BatchNormRunning: KernelProblem {
+public struct BatchNormRunningProblem: KernelProblem {
   public var channels: Int
   public var weight: Double
   public var varianceFactor: Double
@@ -216,7 +217,7 @@ public struct BatchNormRunning: KernelProblem {
   public static let family = "batchNormRunningUpdate"
   public var label: String { "\(channels)" }
 
-  public static let variants: [Variant<BatchNormRunning>] = [
+  public static let variants: [Variant<BatchNormRunningProblem>] = [
     Variant("naive") { problem, operands, context in
       [
         try context.bind(
