@@ -31,7 +31,8 @@ public struct KernelSource: Sendable {
         return String(decoding: data, as: UTF8.self)
       }
     }
-    throw Failure(description: "[kernels] KEEL_KERNELS_DIR=\(directory) has no \(name), directly or in \(Self.families.joined(separator: ", "))")
+    let families = Self.families.joined(separator: ", ")
+    throw Failure(description: "[kernels] KEEL_KERNELS_DIR=\(directory) has no \(name), directly or in \(families)")
   }
 
   /// The text with every `#include "…"` replaced by the file it names, each file once. `#line` directives keep the

@@ -66,7 +66,8 @@ public final class Trainer {
     context = try ComputeContext(device, profiling: options.debugLevel > 0)
     variables = VariableStore(context)
 
-    let state = model.parameters.map { Variable($0.path, TensorType($0.shape, dtype), .parameter) }
+    let state =
+      model.parameters.map { Variable($0.path, TensorType($0.shape, dtype), .parameter) }
       + model.runningStatistics.map { Variable($0.path, TensorType($0.shape, dtype), .runningStatistic) }
     let slots = optimizer.rule.slots.flatMap { slot in
       model.parameters.map { Variable("\(slot).\($0.path)", TensorType($0.shape, dtype), .optimizerSlot) }
@@ -295,7 +296,8 @@ public final class Trainer {
   /// Makes a data set resident. Executables bound to buffers of another size are forgotten.
   private func place(_ data: Dataset, _ names: DataNames, steps: Int) throws {
     let history = TensorType([steps, 2], dtype)
-    let isSame = variables.type(of: names.features) == data.features.type
+    let isSame =
+      variables.type(of: names.features) == data.features.type
       && variables.type(of: names.targets) == data.targets.type && variables.type(of: names.history) == history
     if !isSame { forget(names) }
     try variables.place(names.features, data.features, .data)

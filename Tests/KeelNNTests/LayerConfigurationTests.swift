@@ -59,7 +59,8 @@ import Testing
 
   @Test func everyInitializerComesBack() throws {
     let all: [Initializer] = [
-      .zeros, .ones, .constant(0.1), .heNormal, .heUniform, .glorotNormal, .glorotUniform, .fanInUniform, .uniform(0.2), .normal(0.3),
+      .zeros, .ones, .constant(0.1), .heNormal, .heUniform, .glorotNormal, .glorotUniform, .fanInUniform, .uniform(0.2),
+      .normal(0.3),
     ]
     #expect(try JSONDecoder().decode([Initializer].self, from: JSONEncoder().encode(all)) == all)
   }
