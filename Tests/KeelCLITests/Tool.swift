@@ -1,6 +1,9 @@
 import Foundation
 import Testing
 
+/// Tests of the built tool, one after the other: the first ones compile kernels that the others find compiled.
+@Suite(.serialized, .timeLimit(.minutes(5))) enum ToolTests {}
+
 /// The built `keel`, run as a user runs it: from a folder, with its output in pipes.
 struct Tool {
   struct Outcome {
