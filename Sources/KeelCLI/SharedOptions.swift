@@ -36,7 +36,8 @@ struct DataOptions: ParsableArguments {
   /// - Parameter fallback: what a saved model was trained on, which is the choice when none was named.
   func choice(fallback: String = "digits") throws -> DataChoice {
     guard let choice = try data.map(DataChoice.init) ?? (try? DataChoice(fallback)) else {
-      throw CommandError("data", "the model was trained on \(fallback), which is not there; name other data with --data")
+      throw CommandError(
+        "data", "the model was trained on \(fallback), which is not there; name other data with --data")
     }
     if dataDir != nil, choice != .mnist {
       throw ValidationError("--data-dir is for --data mnist, not for \(choice.name).")
