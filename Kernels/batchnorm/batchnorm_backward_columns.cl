@@ -53,9 +53,9 @@ KEEL_CPU __kernel void batchnorm_backward_columns(
   const REAL8 high = load_lanes(mean + col, lanes, 0), low = load_lanes(residual + col, lanes, 0);
   const REAL8 rstd = (REAL)1 / sqrt(load_lanes(variance + col, lanes, 1) + epsilon);
 
-  REAL8 sum = 0, product = 0;
-  for (size_t first = 0; first < rows; first += BLOCK) {
-    const size_t last = min(first + BLOCK, (size_t)rows);
+  REAL8 sum = 0, product = 0, sum_lost = 0, product_lost = 0;
+  for (size_t first = 0; first < rows; first += GRADIENT_BLOCK) {
+    const size_t last = min(first + GRADIENT_BLOCK, (size_t)rows);
     REAL8 block_sum = 0, block_product = 0;
     for (size_t row = first; row < last; row++) {
       const size_t full = row * C + col;
@@ -63,10 +63,11 @@ KEEL_CPU __kernel void batchnorm_backward_columns(
       block_sum += g;
       block_product = fma(g, (load_lanes(x + full, lanes, 0) - high) - low, block_product);
     }
-    sum += block_sum;
-    product += block_product;
+    ADD_KEEPING(REAL8, sum, sum_lost, block_sum);
+    ADD_KEEPING(REAL8, product, product_lost, block_product);
   }
-  product *= rstd;
+  sum += sum_lost;
+  product = (product + product_lost) * rstd;
   store_lanes(dscale + col, lanes, product);
   store_lanes(dshift + col, lanes, sum);
 

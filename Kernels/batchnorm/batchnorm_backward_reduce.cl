@@ -31,9 +31,9 @@ __kernel void batchnorm_backward_reduce_partial(
   const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
   const REAL high = mean[c], low = residual[c], rstd = 1 / sqrt(variance[c] + epsilon);
 
-  REAL sum = 0, product = 0;
-  for (size_t first = slice * sliceLength; first < end; first += BLOCK) {
-    const size_t last = min(first + BLOCK, end);
+  REAL sum = 0, product = 0, sum_lost = 0, product_lost = 0;
+  for (size_t first = slice * sliceLength; first < end; first += GRADIENT_BLOCK) {
+    const size_t last = min(first + GRADIENT_BLOCK, end);
     REAL block_sum = 0, block_product = 0;
     FOR_VALUES_OF_CHANNEL(index, first, last, c, C, inner) {
       REAL g = dy[index];
@@ -41,11 +41,11 @@ __kernel void batchnorm_backward_reduce_partial(
       block_sum += g;
       block_product = fma(g, (x[index] - high) - low, block_product);
     }
-    sum += block_sum;
-    product += block_product;
+    ADD_KEEPING(REAL, sum, sum_lost, block_sum);
+    ADD_KEEPING(REAL, product, product_lost, block_product);
   }
-  workspace[slice * C + c] = product * rstd;
-  workspace[(slices + slice) * C + c] = sum;
+  workspace[slice * C + c] = (product + product_lost) * rstd;
+  workspace[(slices + slice) * C + c] = sum + sum_lost;
 }
 
 __kernel void batchnorm_backward_reduce_merge(
@@ -53,11 +53,11 @@ __kernel void batchnorm_backward_reduce_merge(
     int slices) {
   const size_t c = get_global_id(0);
   if (c >= C) return;
-  REAL sum = 0, product = 0;
+  REAL sum = 0, product = 0, sum_lost = 0, product_lost = 0;
   for (size_t slice = 0; slice < slices; slice++) {
-    product += workspace[slice * C + c];
-    sum += workspace[(slices + slice) * C + c];
+    ADD_KEEPING(REAL, product, product_lost, workspace[slice * C + c]);
+    ADD_KEEPING(REAL, sum, sum_lost, workspace[(slices + slice) * C + c]);
   }
-  dscale[c] = product;
-  dshift[c] = sum;
+  dscale[c] = product + product_lost;
+  dshift[c] = sum + sum_lost;
 }

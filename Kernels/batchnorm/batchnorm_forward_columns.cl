@@ -27,10 +27,11 @@ KEEL_CPU __kernel void batchnorm_forward_columns(
     __global const REAL* restrict shift EPILOGUE_PARAMETERS, REAL epsilon, int rows, int C) {
   const size_t col = get_global_id(0) * 8;
   const int lanes = min((size_t)8, C - col);
-  const REAL8 origin = load_lanes(x + col, lanes, 0);
+  const REAL8 leader = load_lanes(x + col, lanes, 0);
+  LEADING_BITS(REAL8, origin, leader);
 
   int count = 0;
-  REAL8 centre = 0, rest = 0, M2 = 0;  // of x - origin
+  REAL8 centre = 0, rest = 0, M2 = 0, lost = 0;  // of x - origin
   for (size_t first = 0; first < rows; first += BLOCK) {
     const size_t last = min(first + BLOCK, (size_t)rows);
     const int n = last - first;
@@ -44,11 +45,11 @@ KEEL_CPU __kernel void batchnorm_forward_columns(
       drift += d;
       squares = fma(d, d, squares);
     }
-    MERGE_MOMENTS(REAL8, count, centre, rest, M2, n, rough + drift / (REAL)n, squares - drift * drift / (REAL)n);
+    MERGE_MOMENTS(REAL8, count, centre, rest, M2, lost, n, rough, drift / (REAL)n, squares - drift * drift / (REAL)n);
   }
 
   SPLIT_SUM(REAL8, high, low, origin, centre, rest);
-  const REAL8 spread = M2 / (REAL)rows;
+  const REAL8 spread = (M2 + lost) / (REAL)rows;
   store_lanes(mean + col, lanes, high);
   store_lanes(residual + col, lanes, low);
   store_lanes(variance + col, lanes, spread);

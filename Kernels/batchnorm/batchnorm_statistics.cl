@@ -6,7 +6,7 @@
 // may be empty) and leaves their means, relative to the channel's first value, and M2 = sum of squares around them;
 // `merge` merges the slices in index order. Numerics: see batchnorm.clh.
 //
-//   workspace   [2, slices, C]: mean, M2
+//   workspace   [3, slices, C]: mean and its rest, M2
 //   mean, residual, variance   [C]
 //
 // Launch: partial [C, slices], merge [C], or rounded up; any local size.
@@ -19,10 +19,10 @@ __kernel void batchnorm_statistics_partial(
   const size_t c = get_global_id(0), slice = get_global_id(1);
   if (c >= C || slice >= slices) return;
   const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
-  const REAL origin = x[c * inner];
+  LEADING_BITS(REAL, origin, x[c * inner]);
 
   long count = 0;
-  REAL centre = 0, rest = 0, M2 = 0;
+  REAL centre = 0, rest = 0, M2 = 0, lost = 0;
   for (size_t first = slice * sliceLength; first < end; first += BLOCK) {
     const size_t last = min(first + BLOCK, end);
     const int n = last - first;
@@ -36,10 +36,11 @@ __kernel void batchnorm_statistics_partial(
       drift += d;
       squares = fma(d, d, squares);
     }
-    MERGE_MOMENTS(REAL, count, centre, rest, M2, n, rough + drift / n, squares - drift * drift / n);
+    MERGE_MOMENTS(REAL, count, centre, rest, M2, lost, n, rough, drift / n, squares - drift * drift / n);
   }
-  workspace[slice * C + c] = centre + rest;
-  workspace[(slices + slice) * C + c] = M2;
+  workspace[slice * C + c] = centre;
+  workspace[(slices + slice) * C + c] = rest;
+  workspace[(2 * slices + slice) * C + c] = M2 + lost;
 }
 
 __kernel void batchnorm_statistics_merge(
@@ -51,15 +52,17 @@ __kernel void batchnorm_statistics_merge(
   const long m = (long)outer * inner;
 
   long count = 0;
-  REAL centre = 0, rest = 0, M2 = 0;
+  REAL centre = 0, rest = 0, M2 = 0, lost = 0;
   for (size_t slice = 0; slice < slices; slice++) {
     const long n = min(sliceLength, m - (long)slice * sliceLength);
-    MERGE_MOMENTS(REAL, count, centre, rest, M2, n, workspace[slice * C + c], workspace[(slices + slice) * C + c]);
+    MERGE_MOMENTS(
+        REAL, count, centre, rest, M2, lost, n, workspace[slice * C + c], workspace[(slices + slice) * C + c],
+        workspace[(2 * slices + slice) * C + c]);
   }
 
-  const REAL origin = x[c * inner];
+  LEADING_BITS(REAL, origin, x[c * inner]);
   SPLIT_SUM(REAL, high, low, origin, centre, rest);
   mean[c] = high;
   residual[c] = low;
-  variance[c] = M2 / m;
+  variance[c] = (M2 + lost) / m;
 }

@@ -96,7 +96,7 @@ public struct BatchNormForwardProblem: KernelProblem {
     },
   ]
 
-  private var statisticsBytes: Int { 2 * extents.slices.count * extents.channels * dtype.byteCount }
+  private var statisticsBytes: Int { 3 * extents.slices.count * extents.channels * dtype.byteCount }
   private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
 
   private func spec(_ file: String, slot: Bool) -> ProgramSpec {
@@ -110,7 +110,7 @@ public struct BatchNormForwardProblem: KernelProblem {
     guard let workspace = operands.workspace else { throw PrimitiveError(Self.family, "expects a workspace") }
     let (e, slices, x) = (extents, extents.slices, operands.inputs[0])
     let spec = spec("batchnorm_statistics.cl", slot: false)
-    let sizes: [Argument] = [
+    let sizes: [KernelArgument] = [
       .int(e.outer), .int(e.channels), .int(e.inner), .int(slices.count), .long(slices.length),
     ]
     return [
@@ -124,7 +124,7 @@ public struct BatchNormForwardProblem: KernelProblem {
     ]
   }
 
-  private func normalizeArguments(_ operands: Operands) -> [Argument] {
+  private func normalizeArguments(_ operands: Operands) -> [KernelArgument] {
     let (o, i) = (operands.outputs, operands.inputs)
     return ([o[0], i[0], o[1], o[2], o[3], i[1], i[2]] + operands.extras).map { .buffer($0) } + [.real(epsilon)]
   }

@@ -77,7 +77,7 @@ extension KernelCases {
     return KernelCase(
       BatchNormForwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
       inputs: layout.inputs + operands,
-      bound: Bound(single: isCoarse ? 5e-6 : layout.offset == 0 ? 2e-7 * 2 : 5e-7)
+      bound: Bound(single: isCoarse ? 5e-6 : layout.offset == 0 ? 2e-7 : 5e-7)
     ) { t in
       let results = t.builder.append(
         .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
