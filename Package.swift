@@ -73,7 +73,7 @@ let package = Package(
   ] + libraries + tests + [
     .executableTarget(
       name: "KeelCLI", dependencies: ["Keel", "KeelCheck", argumentParser], swiftSettings: settings),
-    .testTarget(name: "KeelCLITests", dependencies: ["KeelCLI"], swiftSettings: settings),
+    .testTarget(name: "KeelCLITests", dependencies: ["KeelCLI", "Keel"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -2,9 +2,6 @@ import ArgumentParser
 import Foundation
 import Keel
 
-/// Kernels have arguments too; here the word is the command line's.
-typealias Argument = ArgumentParser.Argument
-
 /// Options of every command that uses a device.
 struct DeviceOptions: ParsableArguments {
   @Option(

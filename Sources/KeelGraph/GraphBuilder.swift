@@ -84,7 +84,8 @@ public final class GraphBuilder {
     if self.error == nil { self.error = error }
   }
 
-  /// Appends an operation and gives its results. After an error the results are placeholders.
+  /// Appends an operation and gives its results. After an error the results are placeholders
+  /// of the first operand's type, so that a layer that looks at their shape goes on.
   public func append(_ operation: Operation, _ inputs: [Tensor]) -> [Tensor] {
     let rules = operation.rules
     if error == nil {
@@ -99,7 +100,7 @@ public final class GraphBuilder {
       }
     }
     return (0..<rules.outputCount).map {
-      Tensor(builder: self, value: Value(node: -1, output: $0), type: TensorType(.scalar, dtype))
+      Tensor(builder: self, value: Value(node: -1, output: $0), type: inputs.first?.type ?? TensorType(.scalar, dtype))
     }
   }
 

@@ -21,7 +21,7 @@ public struct BoundLaunch {
 }
 
 /// An argument of a kernel, in the order of its signature.
-public enum Argument {
+public enum KernelArgument {
   case buffer(Buffer)
   case int(Int)
   case long(Int)
@@ -43,7 +43,7 @@ extension ComputeContext {
   ///   - real: element type of the program; decides how `.real` arguments are passed.
   ///   - isSingleItem: the kernel is written for one work-item a work-group.
   func bind(
-    _ name: String, of spec: ProgramSpec, real: DType, _ arguments: [Argument], global: [Int],
+    _ name: String, of spec: ProgramSpec, real: DType, _ arguments: [KernelArgument], global: [Int],
     isSingleItem: Bool = false, label: String, flops: Double = 0, bytes: Double = 0
   ) throws -> BoundLaunch {
     let kernel = try programs.kernel(name, of: spec)

@@ -68,7 +68,7 @@ public struct GemmProblem: KernelProblem {
     return spec
   }
 
-  private func arguments(_ operands: Operands) -> [Argument] {
+  private func arguments(_ operands: Operands) -> [KernelArgument] {
     (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) } + [.int(m), .int(n), .int(k)]
   }
 }

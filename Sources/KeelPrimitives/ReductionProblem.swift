@@ -75,7 +75,7 @@ public struct ReductionProblem: KernelProblem {
   ]
 
   private func bind(
-    _ kernel: String, _ context: ComputeContext, _ buffers: [Buffer], _ sizes: [Argument], global: [Int],
+    _ kernel: String, _ context: ComputeContext, _ buffers: [Buffer], _ sizes: [KernelArgument], global: [Int],
     isSingleItem: Bool = false
   ) throws -> BoundLaunch {
     var spec = ProgramSpec("reduce.cl", real: dtype.real)

@@ -9,7 +9,6 @@ extension Trainer {
     let shape = StepShape(
       rows: plan.batches[0], features: data.features.type, targets: data.targets.type, scale: data.scale,
       steps: plan.steps)
-    let graph = try model.trainingGraph(shape, loss: loss, rule: optimizer.rule, dtype: dtype)
-    return try Executable(graph, variables: variables).launches.count
+    return try trainingExecutable(shape).launches.count
   }
 }

@@ -258,7 +258,7 @@ public final class Trainer {
 
   // MARK: Executables
 
-  private func trainingExecutable(_ shape: StepShape) throws -> Executable {
+  func trainingExecutable(_ shape: StepShape) throws -> Executable {
     try executable(.train(shape, trained: model.trainedVariables)) {
       try model.trainingGraph(shape, loss: loss, rule: optimizer.rule, dtype: dtype)
     }
