@@ -3,7 +3,7 @@
 //   mean + residual = sum(x) / m      variance = sum((x - mean)^2) / m    (biased)      m = outer * inner
 //
 // Two launches. `partial` takes each channel in `slices` slices of sliceLength values (the last may be shorter, none
-// may be empty) and leaves their means, relative to the channel's first value, and M2 = sum of squares around them;
+// may be empty) and leaves their means, relative to the channel's origin, and M2 = sum of squares around them;
 // `merge` merges the slices in index order. Numerics: see batchnorm.clh.
 //
 //   workspace   [3, slices, C]: mean and its rest, M2

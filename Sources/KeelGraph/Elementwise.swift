@@ -33,7 +33,8 @@ extension ElementwiseName {
       unary("-$0", { -$0 }) { _, _, dy in -dy }
     case .absolute:
       unary("fabs($0)", { Swift.abs($0) }, 0.1...2) { x, _, dy in
-        (x.elementwise(.greater, 0.0) * 2.0 - 1.0) * dy
+        // The sign of x, 0 at 0.
+        (x.elementwise(.greater, 0.0) - (-x).elementwise(.greater, 0.0)) * dy
       }
     case .square:
       unary("$0 * $0", { $0 * $0 }) { x, _, dy in x * dy * 2.0 }
@@ -102,6 +103,16 @@ extension ElementwiseName {
   }
 }
 
+extension ElementwiseName {
+  /// Whether the function is one of integers as well, with an integer result.
+  var takesIntegers: Bool {
+    switch self {
+    case .copy, .negate, .square, .add, .subtract, .multiply, .maximum, .minimum: true
+    default: false
+    }
+  }
+}
+
 private func unary(
   _ code: String, _ host: @escaping @Sendable (Double) -> Double, _ domain: ClosedRange<Double> = -2...2,
   _ derivative: @escaping @Sendable (_ x: Tensor, _ y: Tensor, _ dy: Tensor) -> Tensor
@@ -131,6 +142,9 @@ public struct Elementwise: OperationRules {
     try expect(inputs, count: function.row.arity)
     guard let dtype = inputs.first?.dtype, inputs.allSatisfy({ $0.dtype == dtype }), dtype != .uint8 else {
       throw GraphError(name, "expects operands of one type, got \(inputs)")
+    }
+    guard dtype.isFloatingPoint || function.takesIntegers else {
+      throw GraphError(name, "expects floating-point operands, got \(inputs)")
     }
     return [TensorType(try broadcastShape(inputs, name), dtype)]
   }

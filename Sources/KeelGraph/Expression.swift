@@ -23,7 +23,7 @@ public struct Expression: Hashable, Sendable {
   /// Never empty; the last one is the result.
   public var instructions: [Instruction]
 
-  public init(inputCount: Int, instructions: [Instruction]) {
+  init(inputCount: Int, instructions: [Instruction]) {
     self.inputCount = inputCount
     self.instructions = instructions
   }

@@ -19,7 +19,7 @@ public protocol OperationRules: Hashable, Sendable {
   /// which the interpreter defines.
   func definition(_ inputs: [Tensor]) -> [Tensor]?
 
-  /// Pairs (output, operand) that may share memory, because the kernel reads an element before it writes it.
+  /// Pairs (output, operand) that may share memory, because each element is read before it is written.
   var inPlace: [(output: Int, operand: Int)] { get }
 }
 

@@ -48,6 +48,10 @@ public final class Executable {
   private let constants: Buffer
   private let gradients: Buffer
   private let activations: Buffer
+  /// The variables and buffers that the launches are bound to, current as of a generation of the store.
+  private let bound: [(name: String, buffer: Buffer)]
+  private var generation: Int
+  private var isStale = false
 
   /// Compiles a graph. Throws the graph's error, a compiler's log, or what the device says.
   ///
@@ -68,7 +72,8 @@ public final class Executable {
     let graph = try pipeline.run(source) { pass, graph in dump(pass, graph.description) }
     try Self.check(graph, variables, profile)
 
-    let lowering = Lowering(graph: graph, profile: profile, forced: options.variants)
+    let lowering = Lowering(
+      graph: graph, profile: profile, forced: options.variants, joinsParameters: options.guardBytes == 0)
     let lowered = try graph.nodes.map { node in
       do { return try lowering.lower(node) } catch { throw ExecutableError(node, error) }
     }
@@ -83,8 +88,9 @@ public final class Executable {
     // With guards, memory starts as NaN: a kernel that reads what nobody wrote shows.
     let fill: [UInt8] = options.guardBytes > 0 ? [0xFF] : [0]
     constants = try context.buffer(byteCount: plan.constantByteCount, filledWith: fill)
-    // Padding between gradients stays 0, so that a flat optimizer launch leaves the parameters' padding alone.
-    gradients = try context.buffer(byteCount: variables.parameterLayout.byteCount)
+    // Padding between gradients stays 0, so that a flat optimizer launch leaves the parameters' padding alone; with
+    // guards no launch is flat.
+    gradients = try context.buffer(byteCount: variables.parameterLayout.byteCount, filledWith: fill)
     activations = try context.buffer(byteCount: plan.activationByteCount, filledWith: fill)
     let arenas = Arenas(
       variables: variables, constants: constants, gradients: gradients, activations: activations)
@@ -101,12 +107,17 @@ public final class Executable {
     var launches: [BoundLaunch] = []
     for (index, node) in graph.nodes.enumerated() {
       guard let lowered = lowered[index] else { continue }
-      let placed = PlacedNode(
+      var placed = PlacedNode(
         outputs: try node.types.indices.map { try arenas.buffer(Value(node: index, output: $0), graph, plan) },
         inputs: try node.inputs.map { try arenas.buffer($0, graph, plan) },
         workspace: try plan.workspaces[index].map {
           try arenas.activations.slice(byteOffset: $0, byteCount: lowered.workspaceBytes)
         })
+      for pair in lowered.overwrites where placed.outputs[pair.output] !== placed.inputs[pair.operand] {
+        let copied = PlacedNode(outputs: [placed.outputs[pair.output]], inputs: [placed.inputs[pair.operand]])
+        launches += try lowering.copy(node.types[pair.output]).bind(copied, context)
+        placed.inputs[pair.operand] = placed.outputs[pair.output]
+      }
       do {
         launches += try lowered.bind(placed, context).map { launch in
           var launch = launch
@@ -122,6 +133,8 @@ public final class Executable {
     }
     dump("launches", launches.map { "\($0.label)  global \($0.global)  \($0.path)" }.joined(separator: "\n"))
 
+    bound = try graph.inputs.map { ($0.input.label, try variables.buffer($0.input.label)) }
+    generation = variables.generation
     self.graph = graph
     self.plan = plan
     self.launches = launches
@@ -129,12 +142,24 @@ public final class Executable {
   }
 
   /// Enqueues every launch, in order. Does not wait for the device.
+  ///
+  /// - Throws: what the device says, or that a variable of the graph was declared anew with another type: the launches
+  ///   are bound to what it was.
   public func run() throws {
+    guard !isStale, variables.generation == generation || boundVariablesAreCurrent() else {
+      throw ExecutableError("[executable] \(graph.name): a variable was declared anew since it was compiled")
+    }
     if options.debugLevel > 0 {
       for time in try profile() { FileHandle.standardError.write(Data("\(time)\n".utf8)) }
       return
     }
     for launch in launches { try launch.enqueue(on: context.queue) }
+  }
+
+  private func boundVariablesAreCurrent() -> Bool {
+    generation = variables.generation
+    isStale = isStale || bound.contains { (try? variables.buffer($0.name)) !== $0.buffer }
+    return !isStale
   }
 
   /// Waits for the device and copies an output back.
@@ -153,6 +178,7 @@ public final class Executable {
   public func brokenGuards() throws -> [String] {
     guard options.guardBytes > 0 else { return [] }
     let (inActivations, inConstants) = (try context.queue.read(activations), try context.queue.read(constants))
+    let inGradients = try context.queue.read(gradients)
     var broken: [String] = []
     func check(_ bytes: [UInt8], _ end: Int, _ label: String) {
       if bytes[end..<end + options.guardBytes].contains(where: { $0 != 0xFF }) { broken.append(label) }
@@ -163,7 +189,8 @@ public final class Executable {
       switch location {
       case .activation(let offset): check(inActivations, offset + byteCount, label)
       case .constant(let offset): check(inConstants, offset + byteCount, label)
-      case .variable, .gradient: break
+      case .gradient(let offset): check(inGradients, offset + byteCount, label)
+      case .variable: break
       }
     }
     for (node, offset) in plan.workspaces {
@@ -178,6 +205,11 @@ public final class Executable {
     for (_, input, type) in graph.inputs where variables.type(of: input.label) != type {
       let known = variables.type(of: input.label).map { "\($0)" } ?? "no such variable"
       throw ExecutableError("[executable] \(input.label) expects \(type), got \(known)")
+    }
+    for node in graph.nodes {
+      for type in node.types where type.count == 0 {
+        throw ExecutableError("[\(node.operation.rules.name)] \(node.path): expects tensors with elements, got \(type)")
+      }
     }
     if !profile.hasFP64, let node = graph.nodes.first(where: { $0.types.contains { $0.dtype == .float64 } }) {
       throw ExecutableError(

@@ -31,6 +31,8 @@ public final class VariableStore {
   private var variables: [String: Variable] = [:]
   private var slices: [String: Buffer] = [:]
   private var arenas: [(role: Role, buffer: Buffer, layout: ArenaLayout, variables: [Variable])] = []
+  /// Counts the declarations and releases that replaced a buffer.
+  private(set) var generation = 0
   /// Where each parameter lies in the buffer of parameters.
   public private(set) var parameterLayout: ArenaLayout
 
@@ -41,18 +43,32 @@ public final class VariableStore {
     parameterLayout = ArenaLayout([], alignment: context.profile.alignment)
   }
 
-  /// Makes room for variables, all zero. Of the roles that share a buffer, all variables of a role come in one call.
+  /// Makes room for variables, all zero.
+  ///
+  /// Parameters, running statistics and optimizer slots are declared once, all of a role together. A data or control
+  /// variable may be declared again: with the same type it stays as it is, with another it gets a new buffer, and
+  /// executables compiled with the old one refuse to run.
+  /// - Throws: names that are taken, tensors without elements, or more bytes than the device has.
   public func declare(_ new: [Variable]) throws {
+    var names: Set<String> = []
+    for variable in new {
+      guard names.insert(variable.name).inserted, variables[variable.name].map({ isReplaceable($0, variable) }) ?? true
+      else { throw Failure(description: "[variables] \(variable.name) is declared already") }
+      guard variable.type.count > 0 else {
+        throw Failure(description: "[variables] \(variable.name) expects elements, got \(variable.type)")
+      }
+    }
     for role in [Role.parameter, .runningStatistic, .optimizerSlot] {
       let group = new.filter { $0.role == role }
       if group.isEmpty { continue }
-      guard !arenas.contains(where: { $0.role == role && role == .parameter }) else {
-        throw Failure(description: "[variables] parameters are declared once, all together")
+      guard !arenas.contains(where: { $0.role == role }) else {
+        throw Failure(description: "[variables] \(role)s are declared once, all together")
       }
       let layout = try allocate(group, role)
       if role == .parameter { parameterLayout = layout }
     }
     for variable in new where variable.role == .data || variable.role == .control {
+      if variables[variable.name] == variable { continue }
       release(variable.name)
       _ = try allocate([variable], variable.role)
     }
@@ -64,6 +80,11 @@ public final class VariableStore {
     arenas.removeAll { $0.variables == [known] }
     variables[name] = nil
     slices[name] = nil
+    generation += 1
+  }
+
+  private func isReplaceable(_ known: Variable, _ new: Variable) -> Bool {
+    known.role == new.role && (known.role == .data || known.role == .control)
   }
 
   private func allocate(_ group: [Variable], _ role: Role) throws -> ArenaLayout {
@@ -119,9 +140,10 @@ public final class VariableStore {
       try context.queue.copy(from: arena.buffer, to: copy, byteCount: arena.layout.byteCount)
       return (arena: arena.buffer, copy: copy, byteCount: arena.layout.byteCount)
     }
-    try body()
+    let outcome = Result { try body() }
     for entry in saved { try context.queue.copy(from: entry.copy, to: entry.arena, byteCount: entry.byteCount) }
     try context.queue.finish()
+    try outcome.get()
   }
 
   /// Names of the variables behind which something was written.

@@ -24,7 +24,7 @@ import Testing
     let scale = builder.input("scale", f32(3))
     let results = builder.append(.batchNormTraining(BatchNormTraining(axis: 1, epsilon: 1e-5)), [x, scale, scale])
     #expect(results.count == 4)
-    #expect(results.allSatisfy { $0.value.node == -1 && $0.type == f32() })
+    #expect(results.allSatisfy { $0.value.node == -1 && $0.type == f32(8, 4) })
     // Layers go on with the placeholder, gradients included, and nothing traps.
     let y = (results[0] * 2.0 + x).elementwise(.relu).transpose([1, 0]).broadcast(to: [8, 4]).cast(to: .float64)
     let gradients = builder.gradients(of: y.mean(), withRespectTo: [x])

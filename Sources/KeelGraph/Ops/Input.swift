@@ -51,6 +51,16 @@ public struct Constant: OperationRules {
     self.values = values
   }
 
+  /// By bits: 0 and −0 are not the same constant, and NaN is.
+  public static func == (a: Constant, b: Constant) -> Bool {
+    a.type == b.type && a.values.map(\.bitPattern) == b.values.map(\.bitPattern)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(type)
+    for value in values { hasher.combine(value.bitPattern) }
+  }
+
   /// The value that all elements have, if it is one.
   public var splat: Double? { values.count == 1 ? values[0] : nil }
 
@@ -65,6 +75,15 @@ public struct Constant: OperationRules {
     }
     guard values.count == 1 || values.count == type.count else {
       throw GraphError(name, "\(type) expects 1 or \(type.count) values, got \(values.count)")
+    }
+    let limits: ClosedRange<Double>? =
+      switch type.dtype {
+      case .float32, .float64: nil
+      case .int32: Double(Int32.min)...Double(Int32.max)
+      case .uint8: 0...255
+      }
+    if let limits, let stranger = values.first(where: { $0 != $0.rounded() || !limits.contains($0) }) {
+      throw GraphError(name, "\(type) expects integers of its range, got \(stranger)")
     }
     return [type]
   }

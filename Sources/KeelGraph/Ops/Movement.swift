@@ -113,6 +113,9 @@ public struct Gather: OperationRules {
   public var outputCount: Int { 1 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 3)
+    guard dtype != .uint8, dtype.isFloatingPoint || scale == 1 else {
+      throw GraphError(name, "expects a result of f32 or f64, or of i32 without a scale, got \(dtype) and \(scale)")
+    }
     guard inputs[0].shape.rank > 0, inputs[0].shape[0] > 0, rows > 0 else {
       throw GraphError(name, "expects rows to gather from, got \(inputs[0]) and \(rows) rows")
     }

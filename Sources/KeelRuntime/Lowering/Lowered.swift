@@ -14,6 +14,9 @@ struct PlacedNode {
 struct Lowered {
   var workspaceBytes = 0
   var variant = ""
+  /// Pairs whose kernel changes the operand where it lies. Where the plan gives the result memory of its own, the operand
+  /// is copied there first.
+  var overwrites: [(output: Int, operand: Int)] = []
   var bind: (PlacedNode, ComputeContext) throws -> [BoundLaunch]
 }
 
@@ -23,6 +26,8 @@ struct Lowering {
   let profile: DeviceProfile
   /// Names of variants that tests want, by family.
   let forced: [String: String]
+  /// Whether neighbouring parameters are updated in one launch, the padding between them included.
+  var joinsParameters = true
 
   /// Nil for nodes that need no launch. Throws when no kernel takes the node.
   func lower(_ node: Node) throws -> Lowered? {
@@ -53,14 +58,16 @@ struct Lowering {
           source: inputs[0].dtype, destination: operation.dtype, rows: operation.rows,
           width: inputs[0].count / inputs[0].shape[0], dataRows: inputs[0].shape[0], positions: inputs[1].count,
           component: Cursor.sample, scale: operation.scale))
-    case .record:
-      return try lowered(
+    case .record(let operation):
+      var record = try lowered(
         RecordProblem(
           rows: inputs[0].shape[0], columns: inputs[0].shape[1], component: Cursor.stepInEpoch, dtype: inputs[0].dtype)
       ) { placed in
-        // The history stays where it is; the cursor comes last in the kernel.
+        // One row of the history changes; the cursor comes last in the kernel.
         Operands(outputs: placed.outputs, inputs: Array(placed.inputs.dropFirst(2)) + [placed.inputs[1]])
       }
+      record.overwrites = operation.inPlace
+      return record
     case .batchNormTraining(let operation):
       return try lowered(
         BatchNormForwardProblem(

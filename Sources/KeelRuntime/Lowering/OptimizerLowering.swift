@@ -17,11 +17,12 @@ extension Lowering {
         .adam(beta1: beta1, beta2: beta2, epsilon: epsilon, weightDecay: weightDecay)
       }
     let variant = try OptimizerProblem(rule, count: 1, dtype: dtype).variant(on: profile, forced: forced)
-    return Lowered(variant: "\(OptimizerProblem.family).\(variant.name)") { placed, context in
+    return Lowered(variant: "\(OptimizerProblem.family).\(variant.name)", overwrites: step.inPlace) { placed, context in
       // For each parameter: itself, its slots, its gradient.
       let positions = [step.parameters] + step.rule.slots.indices.map(step.slot) + [step.gradients]
       let columns = positions.map { Array(placed.inputs[$0]) }
-      return try Self.runs(columns, alignment: context.profile.alignment).flatMap { run in
+      let padding = joinsParameters ? context.profile.alignment : 0
+      return try Self.runs(columns, padding: padding).flatMap { run in
         let buffers = try columns.map { try Self.joined(Array($0[run])) }
         let problem = OptimizerProblem(rule, count: buffers[0].byteCount / dtype.byteCount, dtype: dtype)
         return try variant.bind(
@@ -36,7 +37,7 @@ extension Lowering {
 
   /// Ranges over which all columns of buffers advance by the same number of bytes, in one parent each. What lies
   /// between two of a run is padding: a tensor that is left out, however small, takes a place of its own.
-  private static func runs(_ columns: [[Buffer]], alignment: Int) -> [Range<Int>] {
+  private static func runs(_ columns: [[Buffer]], padding: Int) -> [Range<Int>] {
     var runs: [Range<Int>] = []
     var start = 0
     for index in 1..<max(columns[0].count, 1) + 1 {
@@ -46,7 +47,7 @@ extension Lowering {
           let step = column[index].byteOffset - column[index - 1].byteOffset
           let own = columns[0][index].byteOffset - columns[0][index - 1].byteOffset
           return column[index].parent === column[start].parent && step == own
-            && (0..<alignment).contains(step - column[index - 1].byteCount)
+            && (0..<padding).contains(step - column[index - 1].byteCount)
         }
       if !continues {
         runs.append(start..<index)
