@@ -23,7 +23,7 @@ public struct Expression: Hashable, Sendable {
   /// Never empty; the last one is the result.
   public var instructions: [Instruction]
 
-  init(inputCount: Int, instructions: [Instruction]) {
+  public init(inputCount: Int, instructions: [Instruction]) {
     self.inputCount = inputCount
     self.instructions = instructions
   }
@@ -32,6 +32,27 @@ public struct Expression: Hashable, Sendable {
   public init(_ function: ElementwiseName) {
     let arity = function.row.arity
     self.init(inputCount: arity, instructions: [Instruction(function, (0..<arity).map { .input($0) })])
+  }
+
+  /// What is wrong with the program; nil when nothing is.
+  var problem: String? {
+    if instructions.isEmpty || inputCount < 1 { return "expects an input and an instruction, got none" }
+    for (position, instruction) in instructions.enumerated() {
+      let arity = instruction.function.row.arity
+      guard instruction.operands.count == arity else {
+        return "\(instruction.function) expects \(arity) operands, got \(instruction.operands.count)"
+      }
+      for operand in instruction.operands {
+        switch operand {
+        case .input(let index) where !(0..<inputCount).contains(index):
+          return "expects inputs below \(inputCount), got \(index)"
+        case .instruction(let index) where !(0..<position).contains(index):
+          return "instruction \(position) expects earlier ones, got \(index)"
+        default: break
+        }
+      }
+    }
+    return nil
   }
 
   /// Adds the nodes of the expression to a graph.
@@ -149,7 +170,7 @@ public struct FusedElementwise: OperationRules {
   public var outputCount: Int { 1 }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
-    try expect(inputs, count: expression.inputCount)
+    try expect(inputs, count: 1, slot: expression)
     let dtype = try expectReal(inputs)
     return [TensorType(try broadcastShape(inputs, name), dtype)]
   }

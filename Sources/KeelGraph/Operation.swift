@@ -84,6 +84,13 @@ extension OperationRules {
     guard inputs.count == count else { throw GraphError(name, "expects \(count) operands, got \(inputs.count)") }
   }
 
+  /// Throws unless there are as many operands as the operation's own and those of its slot, and the slot's expression is
+  /// sound.
+  func expect(_ inputs: [TensorType], count: Int, slot: Expression?) throws(GraphError) {
+    if let problem = slot?.problem { throw GraphError(name, problem) }
+    try expect(inputs, count: count + (slot.map { $0.inputCount - 1 } ?? 0))
+  }
+
   /// Throws unless all operands have one floating-point type; gives it back.
   @discardableResult
   func expectReal(_ inputs: [TensorType]) throws(GraphError) -> DType {

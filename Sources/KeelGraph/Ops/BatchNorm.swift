@@ -27,7 +27,7 @@ public struct BatchNormTraining: OperationRules {
   public var outputCount: Int { 4 }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
-    try expect(inputs, count: 3 + (epilogue.map { $0.inputCount - 1 } ?? 0))
+    try expect(inputs, count: 3, slot: epilogue)
     let dtype = try expectReal(inputs)
     let x = inputs[0]
     let channels = try channelCount(x, inputs[1...2], axis: axis)
@@ -107,7 +107,7 @@ public struct BatchNormBackward: OperationRules {
   public var outputCount: Int { 3 }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
-    try expect(inputs, count: 6 + (prologue.map { $0.inputCount - 1 } ?? 0))
+    try expect(inputs, count: 6, slot: prologue)
     let dtype = try expectReal(inputs)
     let x = inputs[1]
     let channels = try channelCount(x, inputs[2...5], axis: axis)

@@ -30,7 +30,7 @@ public struct MatMul: OperationRules {
   }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
-    try expect(inputs, count: 2 + (epilogue.map { $0.inputCount - 1 } ?? 0))
+    try expect(inputs, count: 2, slot: epilogue)
     let dtype = try expectReal(inputs)
     guard inputs[0].shape.rank == 2, inputs[1].shape.rank == 2 else {
       throw GraphError(name, "expects two matrices, got \(inputs[0]) and \(inputs[1])")
