@@ -14,6 +14,7 @@ public enum DType: String, Hashable, Sendable, Codable, CaseIterable, CustomStri
     }
   }
 
+  /// Whether it is one of the two types that gradients flow through.
   public var isFloatingPoint: Bool { self == .float32 || self == .float64 }
 
   /// The name of the type in OpenCL C.
@@ -31,16 +32,21 @@ public enum DType: String, Hashable, Sendable, Codable, CaseIterable, CustomStri
 
 /// What is known of a tensor before it has values: `f32[32, 10]`.
 public struct TensorType: Hashable, Sendable, Codable, CustomStringConvertible {
+  /// The extents.
   public var shape: Shape
+  /// The type of an element.
   public var dtype: DType
 
+  /// The type of a tensor of `shape`.
   public init(_ shape: Shape, _ dtype: DType = .float32) {
     self.shape = shape
     self.dtype = dtype
   }
 
+  /// Number of elements; `Int.max` where an `Int` cannot hold it.
   public var count: Int { shape.count }
-  public var byteCount: Int { shape.count * dtype.byteCount }
+  /// Bytes of all elements; `Int.max` where an `Int` cannot hold it.
+  public var byteCount: Int { shape.count.multipliedSaturating(by: dtype.byteCount) }
 
   public var description: String {
     "\(dtype)[" + shape.dimensions.map(String.init).joined(separator: ", ") + "]"

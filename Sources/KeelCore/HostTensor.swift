@@ -1,15 +1,23 @@
 /// A dense tensor in host memory: type and bytes, native byte order, row-major.
 public struct HostTensor: Equatable, Sendable {
+  /// Shape and element type.
   public let type: TensorType
   /// `type.byteCount` bytes.
   public private(set) var bytes: [UInt8]
 
+  /// The extents, outermost first.
   public var shape: Shape { type.shape }
+  /// The type of an element.
   public var dtype: DType { type.dtype }
+  /// Number of elements.
   public var count: Int { type.count }
 
-  /// Takes the bytes as they are. Throws when their number is not what the type asks for.
+  /// Takes the bytes as they are. Throws `TensorError` when their number is not what the type asks for, or when an extent
+  /// is negative.
   public init(_ type: TensorType, bytes: [UInt8]) throws {
+    guard type.shape.isPossible else {
+      throw TensorError("[tensor] expects extents of 0 or more, got \(type)")
+    }
     guard bytes.count == type.byteCount else {
       throw TensorError("[tensor] \(type) expects \(type.byteCount) bytes, got \(bytes.count)")
     }
@@ -17,31 +25,39 @@ public struct HostTensor: Equatable, Sendable {
     self.bytes = bytes
   }
 
-  /// A tensor of zeros.
+  /// A tensor of zeros. A type that no tensor can have (a negative extent, or more bytes than an `Int` counts) gives an
+  /// empty one of shape `[0]`, which whoever expects that type refuses.
   public init(zeros type: TensorType) {
-    self.type = type
-    bytes = [UInt8](repeating: 0, count: type.byteCount)
+    let isPossible = type.shape.isPossible && type.byteCount < Int.max
+    self.type = isPossible ? type : TensorType([0], type.dtype)
+    bytes = [UInt8](repeating: 0, count: self.type.byteCount)
   }
 
-  /// A tensor of `type` whose elements are converted from doubles. Throws when the count does not fit.
+  /// A tensor of `type` whose elements are converted from doubles; integers saturate, and NaN becomes 0 in them. Throws
+  /// `TensorError` when the count does not fit.
   public init(_ type: TensorType, values: [Double]) throws {
-    switch type.dtype {
-    case .float32: try self.init(type, bytes: Self.bytes(of: values.map { Float($0) }))
-    case .float64: try self.init(type, bytes: Self.bytes(of: values))
-    case .int32: try self.init(type, bytes: Self.bytes(of: values.map { Int32(clampingToRange: $0) }))
-    case .uint8: try self.init(type, bytes: values.map { UInt8(clamping: Int32(clampingToRange: $0)) })
-    }
+    try self.init(type, bytes: Self.bytes(of: values, as: type.dtype))
   }
 
+  /// For bytes that are known to fit.
+  private init(fitting type: TensorType, bytes: [UInt8]) {
+    self.type = type
+    self.bytes = bytes
+  }
+
+  /// A single-precision tensor of `shape`. Throws `TensorError` when the count does not fit.
   public init(_ shape: Shape, _ values: [Float]) throws {
     try self.init(TensorType(shape, .float32), bytes: Self.bytes(of: values))
   }
+  /// A double-precision tensor of `shape`. Throws `TensorError` when the count does not fit.
   public init(_ shape: Shape, _ values: [Double]) throws {
     try self.init(TensorType(shape, .float64), bytes: Self.bytes(of: values))
   }
+  /// An integer tensor of `shape`. Throws `TensorError` when the count does not fit.
   public init(_ shape: Shape, _ values: [Int32]) throws {
     try self.init(TensorType(shape, .int32), bytes: Self.bytes(of: values))
   }
+  /// A tensor of bytes of `shape`. Throws `TensorError` when the count does not fit.
   public init(_ shape: Shape, _ values: [UInt8]) throws {
     try self.init(TensorType(shape, .uint8), bytes: values)
   }
@@ -62,7 +78,7 @@ public struct HostTensor: Equatable, Sendable {
   /// The same values in another element type (integers saturate).
   public func converted(to dtype: DType) -> HostTensor {
     if dtype == self.dtype { return self }
-    return (try? HostTensor(TensorType(shape, dtype), values: doubles)) ?? HostTensor(zeros: TensorType(shape, dtype))
+    return HostTensor(fitting: TensorType(shape, dtype), bytes: Self.bytes(of: doubles, as: dtype))
   }
 
   /// The same elements under another shape. Throws when the counts differ.
@@ -91,11 +107,22 @@ public struct HostTensor: Equatable, Sendable {
   private static func bytes<Element: BitwiseCopyable>(of values: [Element]) -> [UInt8] {
     values.withUnsafeBytes { Array($0) }
   }
+
+  private static func bytes(of values: [Double], as dtype: DType) -> [UInt8] {
+    switch dtype {
+    case .float32: bytes(of: values.map { Float($0) })
+    case .float64: bytes(of: values)
+    case .int32: bytes(of: values.map { Int32(clampingToRange: $0) })
+    case .uint8: values.map { UInt8(clamping: Int32(clampingToRange: $0)) }
+    }
+  }
 }
 
 /// A tensor and what was asked of it do not fit.
 public struct TensorError: Error, Equatable, CustomStringConvertible {
+  /// `[tensor] what was expected, what came`.
   public let description: String
+  /// An error of this text.
   public init(_ description: String) { self.description = description }
 }
 

@@ -34,6 +34,7 @@ public struct Philox: Sendable {
     return c
   }
 
+  /// The stream's next 32 bits.
   public mutating func nextWord() -> UInt32 {
     if next == 4 {
       block = Self.block(
@@ -56,9 +57,11 @@ public struct Philox: Sendable {
     return radius * cos(2 * Double.pi * nextUniform())
   }
 
-  /// Uniform in 0..<bound without modulo bias (Lemire 2019). A bound of 0 or less gives 0.
+  /// Uniform in 0..<bound without modulo bias (Lemire, "Fast random integer generation in an interval", 2019). A bound
+  /// of 0 or less gives 0. One word a draw, now and then more; two for a bound of 2³² or more.
   public mutating func nextIndex(below bound: Int) -> Int {
-    guard bound > 1, let bound = UInt32(exactly: bound) else { return 0 }
+    guard bound > 1 else { return 0 }
+    guard let bound = UInt32(exactly: bound) else { return nextLongIndex(below: UInt64(bound)) }
     var product = UInt64(nextWord()) * UInt64(bound)
     if UInt32(truncatingIfNeeded: product) < bound {
       let threshold = (0 &- bound) % bound
@@ -67,9 +70,20 @@ public struct Philox: Sendable {
     return Int(product >> 32)
   }
 
-  /// A random order of 0..<count (Fisher–Yates).
+  /// The same from 64 bits.
+  private mutating func nextLongIndex(below bound: UInt64) -> Int {
+    let threshold = (0 &- bound) % bound
+    while true {
+      let product = (UInt64(nextWord()) << 32 | UInt64(nextWord())).multipliedFullWidth(by: bound)
+      if product.low >= threshold { return Int(product.high) }
+    }
+  }
+
+  /// A random order of 0..<count (Fisher–Yates). Empty for a count of 0 or less, and for one above 2³¹, whose indices an
+  /// `Int32` cannot hold.
   public mutating func permutation(_ count: Int) -> [Int32] {
-    var order = (0..<Int32(count)).map { $0 }
+    guard count > 0, Int32(exactly: count - 1) != nil else { return [] }
+    var order = (0..<count).map { Int32(truncatingIfNeeded: $0) }
     for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, nextIndex(below: last + 1)) }
     return order
   }

@@ -24,6 +24,24 @@ import Testing
     }
   }
 
+  @Test func shapesThatNoTensorHasAreRefused() throws {
+    says("[tensor] f32[1099511627776, 1099511627776] expects 9223372036854775807 bytes, got 0") {
+      try HostTensor([1 << 40, 1 << 40], [Float]())
+    }
+    says("[tensor] f32[1099511627776, 16777216] expects 9223372036854775807 bytes, got 4") {
+      try HostTensor([1], [Float(1)]).reshaped(to: [1 << 40, 1 << 24])
+    }
+    says("[tensor] expects extents of 0 or more, got f32[-1, -2]") { try HostTensor([-1, -2], [Float(1), 2]) }
+    says("[tensor] expects extents of 0 or more, got f32[-1]") { try HostTensor([0], [Float]()).reshaped(to: [-1]) }
+    says("[tensor] expects extents of 0 or more, got u8[-3]") {
+      try HostTensor(TensorType([-3], .uint8), values: [])
+    }
+    for shape: Shape in [[-1], [-1, -2], [1 << 40, 1 << 40], [1 << 62]] {
+      #expect(try HostTensor(zeros: TensorType(shape)) == HostTensor([0], [Float]()))
+    }
+    #expect(HostTensor(zeros: TensorType([3, 0])).shape == [3, 0])
+  }
+
   @Test func conversions() throws {
     let values: [Double] = [0, 1, -1, 255, 256, 1e10, -1e10, 2.75, .nan]
     let tensor = try HostTensor([9], values)

@@ -76,6 +76,23 @@ import Testing
     #expect(counts.allSatisfy { abs($0 - 10_000) < 470 }, "\(counts)")
   }
 
+  @Test func indicesBelowLargeBounds() {
+    var generator = Philox(seed: 3)
+    for bound in [1 << 32, 3 << 40, Int.max] {
+      let values = (0..<4000).map { _ in generator.nextIndex(below: bound) }
+      #expect(values.allSatisfy { (0..<bound).contains($0) })
+      // The mean of uniform values in units of the bound is 1/2 ± 1/√(12 n), at five standard errors.
+      let mean = values.reduce(0.0) { $0 + Double($1) / Double(bound) } / 4000
+      #expect(abs(mean - 0.5) < 5 / (12.0 * 4000).squareRoot(), "\(bound): \(mean)")
+      #expect(Set(values.map { $0 & 0xff }).count > 200, "the low bits are random too")
+    }
+  }
+
+  @Test func permutationOfACountThatIsNone() {
+    var generator = Philox(seed: 5)
+    #expect([-1, .min, 1 << 31 + 1, .max].allSatisfy { generator.permutation($0).isEmpty })
+  }
+
   @Test(arguments: [0, 1, 2, 1797, 60_000]) func permutationIsAPermutation(count: Int) {
     var generator = Philox(seed: 5)
     let order = generator.permutation(count)

@@ -12,6 +12,19 @@ import Testing
     #expect(TensorType([2, 3], .float64).byteCount == 48)
   }
 
+  /// Extents come from files: numbers that no memory holds are numbers, not traps.
+  @Test func hugeShapesSaturate() {
+    let huge: Shape = [1 << 40, 1 << 40, 3]
+    #expect(huge.count == .max && huge.strides == [3 << 40, 3, 1])
+    #expect(([3, 1 << 40, 1 << 40] as Shape).strides == [.max, 1 << 40, 1])
+    #expect(([1 << 40, 0, 1 << 40, 1 << 40] as Shape).count == 0)
+    #expect(([1 << 40, -1, 1 << 40] as Shape).count == 0 && ([-2, -3] as Shape).count == 0)
+    #expect(([1, 1 << 40, -(1 << 40)] as Shape).strides == [.min, -(1 << 40), 1])
+    #expect(([Int.max] as Shape).count == .max)
+    #expect(TensorType([1 << 62], .float64).byteCount == .max)
+    #expect(TensorType([1 << 59], .float64).byteCount == 1 << 62)
+  }
+
   @Test func axes() {
     let shape: Shape = [2, 3, 4]
     #expect([0, 2, -1, -3].map { shape.resolve(axis: $0) } == [0, 2, 2, 0])
