@@ -4,7 +4,9 @@ internal import COpenCL
 // Sendable unchecked: an immutable handle; the contents are ordered by the queue, not by Swift.
 public final class Buffer: @unchecked Sendable {
   let handle: cl_mem
+  /// Where it lives.
   public let context: Context
+  /// Its size.
   public let byteCount: Int
   /// The buffer that this one is a slice of.
   public let parent: Buffer?

@@ -15,6 +15,7 @@ public struct CLError: Error, Equatable, CustomStringConvertible {
   /// The compiler's words, for a program that did not build.
   public let buildLog: String?
 
+  /// The error `code` of `call`; a compiler's log goes into `buildLog`.
   public init(call: String, subject: String? = nil, code: Int32, detail: String = "", buildLog: String? = nil) {
     self.call = call
     self.subject = subject

@@ -4,8 +4,10 @@ internal import COpenCL
 // Sendable unchecked: an immutable handle; OpenCL calls on it are thread-safe.
 public final class Context: @unchecked Sendable {
   let handle: cl_context
+  /// The one device of the context.
   public let device: Device
 
+  /// A context of that device alone. Throws `CLError` when the driver refuses.
   public init(device: Device) throws(CLError) {
     self.device = device
     let properties: [cl_context_properties] = [

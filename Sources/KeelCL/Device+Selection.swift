@@ -2,6 +2,7 @@ import Foundation
 
 /// A request for a device that no device answers, with the list of what is there.
 public struct DeviceSelectionError: Error, Equatable, CustomStringConvertible {
+  /// What was asked for, and the devices there are.
   public let message: String
   public var description: String { "[device] \(message)" }
 }
@@ -24,18 +25,26 @@ extension Device {
   /// Every device that answers, by platform and then by position.
   public static func all() throws(CLError) -> [Device] { try discover().devices }
 
-  /// A GPU if there is one, else a CPU device, else whatever is left; the first of its kind.
-  public static func best() throws -> Device { try pick(nil, from: "", in: discover()) }
+  /// The device that `KEEL_DEVICE` asks for; without it a GPU if there is one, else a CPU device, else whatever is left,
+  /// the first of its kind. The same as `select(nil)`.
+  ///
+  /// - Throws: `DeviceSelectionError` that lists the devices when `KEEL_DEVICE` names none of them; `CLError` when there
+  ///   is no platform.
+  public static func best() throws -> Device { try select(nil) }
 
-  /// The device that `request` asks for, else the one that `KEEL_DEVICE` asks for, else `best()`.
+  /// The device that `request` asks for, else the one that `KEEL_DEVICE` asks for, else the best of its kind (a GPU before
+  /// a CPU device before any other).
   ///
   /// - Parameter request: `platform:device` indices as `keel devices` lists them, or a part of the device's or
   ///   platform's name in any case. Several matches: a GPU first. Nil or blank asks for nothing.
   /// - Throws: `DeviceSelectionError` that lists the devices; `CLError` when there is no platform.
   public static func select(_ request: String? = nil) throws -> Device {
+    try select(request, environment: ProcessInfo.processInfo.environment)
+  }
+
+  static func select(_ request: String?, environment: [String: String]) throws -> Device {
     if let request = request.flatMap(trimmed) { return try pick(request, from: "", in: discover()) }
-    let environment = ProcessInfo.processInfo.environment["KEEL_DEVICE"].flatMap(trimmed)
-    return try pick(environment, from: " (from KEEL_DEVICE)", in: discover())
+    return try pick(environment["KEEL_DEVICE"].flatMap(trimmed), from: " (from KEEL_DEVICE)", in: discover())
   }
 
   private static func pick(_ request: String?, from origin: String, in discovery: Discovery) throws -> Device {

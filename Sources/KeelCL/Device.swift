@@ -12,9 +12,12 @@ public final class Device: @unchecked Sendable {
 
   /// An OpenCL version, compared by number.
   public struct Version: Comparable, Sendable, CustomStringConvertible {
+    /// 3 of `3.0`.
     public let major: Int
+    /// 0 of `3.0`.
     public let minor: Int
 
+    /// The version `major.minor`.
     public init(_ major: Int, _ minor: Int) {
       self.major = major
       self.minor = minor
@@ -35,10 +38,13 @@ public final class Device: @unchecked Sendable {
 
   let handle: cl_device_id
 
+  /// The driver that it belongs to.
   public let platform: Platform
   /// Position in the platform's list, the `d` of a `p:d` device request.
   public let index: Int
+  /// The driver's name of the device.
   public let name: String
+  /// Who made it; empty when the driver does not tell.
   public let vendor: String
   /// The driver's own words, e.g. `OpenCL 3.0 PoCL HSTR: …`.
   public let version: String
@@ -46,32 +52,44 @@ public final class Device: @unchecked Sendable {
   public let clVersion: Version
   /// Version of OpenCL C that the compiler takes; 1.0 when it cannot be read.
   public let clCVersion: Version
+  /// Of the driver, in its own form.
   public let driverVersion: String
+  /// What sort of hardware it is.
   public let kind: Kind
   /// False for a device that is switched off, or whose driver has no compiler: Keel cannot use it.
   public let isUsable: Bool
+  /// Names of the OpenCL extensions, e.g. `cl_khr_fp64`.
   public let extensions: Set<String>
 
+  /// Cores of a CPU, multiprocessors of a GPU; at least 1.
   public let computeUnits: Int
+  /// 0 when the driver does not tell.
   public let maxClockMHz: Int
+  /// Floats in the vector that the driver likes best; at least 1.
   public let preferredVectorWidthFloat: Int
+  /// Most work-items in a group; at least 1.
   public let maxWorkGroupSize: Int
   /// Limit of the local size on each axis.
   public let maxWorkItemSizes: [Int]
 
+  /// Memory of the device, in bytes; 0 when the driver does not tell.
   public let globalMemoryBytes: Int
+  /// Cache of that memory, in bytes; 0 for none, or when the driver does not tell.
   public let globalCacheBytes: Int
+  /// The largest buffer, in bytes; where the driver does not tell, what every device must take.
   public let maxAllocationBytes: Int
+  /// Local memory of a work-group, in bytes.
   public let localMemoryBytes: Int
   /// True when local memory is hardware of its own; false when it is ordinary memory (CPU devices).
   public let localMemoryIsDedicated: Bool
-  /// True when device and host share the memory, so that a mapping needs no copy.
-  public let sharesHostMemory: Bool
   /// Where a sub-buffer may begin, in bytes. (OpenCL reports bits.)
   public let baseAddressAlignmentBytes: Int
 
+  /// Whether kernels can use `double`.
   public let hasFP64: Bool
+  /// Whether kernels can use `half` in arithmetic.
   public let hasFP16: Bool
+  /// Whether kernels can use sub-groups.
   public let hasSubGroups: Bool
   /// Most sub-groups in a work-group; 0 without sub-groups, or where the driver does not tell.
   public let maxSubGroups: Int
@@ -115,10 +133,10 @@ public final class Device: @unchecked Sendable {
 
     globalMemoryBytes = bytes(CL_DEVICE_GLOBAL_MEM_SIZE)
     globalCacheBytes = bytes(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE)
-    maxAllocationBytes = bytes(CL_DEVICE_MAX_MEM_ALLOC_SIZE)
+    maxAllocationBytes = Self.allocationLimit(
+      reported: bytes(CL_DEVICE_MAX_MEM_ALLOC_SIZE), globalMemoryBytes: globalMemoryBytes)
     localMemoryBytes = bytes(CL_DEVICE_LOCAL_MEM_SIZE)
     localMemoryIsDedicated = number(CL_DEVICE_LOCAL_MEM_TYPE, or: 0) == Int(CL_LOCAL)
-    sharesHostMemory = flag(CL_DEVICE_HOST_UNIFIED_MEMORY, or: false)
     baseAddressAlignmentBytes = Self.alignmentBytes(reportedBits: number(CL_DEVICE_MEM_BASE_ADDR_ALIGN, or: 0))
 
     hasFP64 = extensions.contains("cl_khr_fp64") || bytes(CL_DEVICE_DOUBLE_FP_CONFIG) != 0
@@ -137,6 +155,12 @@ public final class Device: @unchecked Sendable {
     if type & cl_device_type(CL_DEVICE_TYPE_CPU) != 0 { return .cpu }
     if type & cl_device_type(CL_DEVICE_TYPE_ACCELERATOR) != 0 { return .accelerator }
     return .other
+  }
+
+  /// What a driver that tells no limit of one allocation must take by the OpenCL standard: a quarter of global memory,
+  /// and 128 MiB at least.
+  static func allocationLimit(reported: Int, globalMemoryBytes: Int) -> Int {
+    reported > 0 ? reported : max(globalMemoryBytes / 4, 128 << 20)
   }
 
   /// Bits to bytes. 128 bytes (the largest OpenCL type, `long16`) where the driver's answer makes no sense:

@@ -4,29 +4,50 @@ public struct DeviceReport: Codable, Sendable, Equatable {
   public var path: String
   /// True for the device that is used when none is asked for.
   public var isDefault: Bool
+  /// Name of the driver.
   public var platform: String
+  /// Name of the device.
   public var device: String
+  /// Who made it.
   public var vendor: String
+  /// What sort of hardware it is.
   public var kind: Device.Kind
+  /// False for a device that is switched off or has no compiler.
   public var usable: Bool
+  /// The driver's own words.
   public var version: String
+  /// Version of OpenCL C, `major.minor`.
   public var openCLC: String
+  /// Version of the driver.
   public var driver: String
+  /// Cores or multiprocessors.
   public var computeUnits: Int
+  /// 0 when the driver does not tell.
   public var clockMHz: Int
+  /// Most work-items in a group.
   public var maxWorkGroupSize: Int
+  /// Memory of the device.
   public var memory: Int
+  /// The largest buffer.
   public var maxAllocation: Int
+  /// Cache of that memory.
   public var cache: Int
+  /// Whether kernels can use `double`.
   public var fp64: Bool
+  /// Whether kernels can use `half` in arithmetic.
   public var fp16: Bool
+  /// Whether kernels can use sub-groups.
   public var subGroups: Bool
+  /// Most sub-groups in a work-group; 0 when there are none or the driver does not tell.
   public var maxSubGroups: Int
+  /// Local memory of a work-group.
   public var localMemory: Int
   /// Hardware of its own (true) or ordinary memory (false).
   public var localMemoryDedicated: Bool
+  /// Where a sub-buffer may begin.
   public var baseAddressAlignment: Int
 
+  /// The facts of `device`.
   public init(_ device: Device, isDefault: Bool = false) {
     path = device.path
     self.isDefault = isDefault
@@ -87,9 +108,12 @@ public struct DeviceReport: Codable, Sendable, Equatable {
 
 /// Everything that `keel devices` prints: the devices, and what failed to answer.
 public struct DeviceListing: Codable, Sendable, Equatable {
+  /// By platform and then by position.
   public var devices: [DeviceReport]
+  /// What did not answer, and why.
   public var failures: [String]
 
+  /// A listing of these.
   public init(devices: [DeviceReport], failures: [String] = []) {
     self.devices = devices
     self.failures = failures

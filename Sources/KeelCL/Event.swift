@@ -4,6 +4,7 @@ internal import COpenCL
 // Sendable unchecked: an immutable handle; OpenCL calls on it are thread-safe.
 public final class Event: @unchecked Sendable {
   let handle: cl_event
+  /// The queue of the launch.
   public let queue: Queue
 
   init(_ handle: cl_event, queue: Queue) {
@@ -26,10 +27,6 @@ public final class Event: @unchecked Sendable {
       call: "clWaitForEvents", code: outcome < 0 ? outcome : status, detail: "the command failed on the device")
   }
 
-  /// When the host gave the command, in nanoseconds of the device's clock.
-  public var queued: UInt64 { get throws(CLError) { try time(CL_PROFILING_COMMAND_QUEUED) } }
-  /// When it went to the device, in nanoseconds of the device's clock.
-  public var submitted: UInt64 { get throws(CLError) { try time(CL_PROFILING_COMMAND_SUBMIT) } }
   /// When it began to run, in nanoseconds of the device's clock.
   public var started: UInt64 { get throws(CLError) { try time(CL_PROFILING_COMMAND_START) } }
   /// When it was done, in nanoseconds of the device's clock.

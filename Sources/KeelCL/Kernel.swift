@@ -6,8 +6,11 @@ internal import COpenCL
 /// owns its own `Kernel`; make another from the same `Program` for another binding.
 public final class Kernel {
   let handle: cl_kernel
+  /// As the source names it.
   public let name: String
+  /// What it is a part of.
   public let program: Program
+  /// Arguments in its signature.
   public let argumentCount: Int
   /// Most work-items in a group for this kernel on its device.
   public let workGroupSize: Int
@@ -46,16 +49,14 @@ public final class Kernel {
     arguments[index] = .buffer(buffer)
   }
 
+  /// Passes an `int` by value.
   public func setArgument(_ index: Int, _ value: Int32) throws(CLError) { try set(index, scalar: value) }
+  /// Passes a `long` by value.
   public func setArgument(_ index: Int, _ value: Int64) throws(CLError) { try set(index, scalar: value) }
+  /// Passes a `float` by value.
   public func setArgument(_ index: Int, _ value: Float) throws(CLError) { try set(index, scalar: value) }
+  /// Passes a `double` by value.
   public func setArgument(_ index: Int, _ value: Double) throws(CLError) { try set(index, scalar: value) }
-
-  /// Gives a `__local` pointer argument its size.
-  public func setLocal(_ index: Int, byteCount: Int) throws(CLError) {
-    try set(index, byteCount, nil, "local memory of \(byteCount) bytes")
-    arguments[index] = .value
-  }
 
   /// Positions of the arguments that were never set.
   var unsetArguments: [Int] {

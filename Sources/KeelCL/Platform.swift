@@ -7,7 +7,9 @@ public final class Platform: @unchecked Sendable {
 
   /// Position in the loader's list, the `p` of a `p:d` device request.
   public let index: Int
+  /// The driver's name, e.g. `Portable Computing Language`.
   public let name: String
+  /// Who made the driver.
   public let vendor: String
   /// E.g. `OpenCL 3.0 PoCL 3.1`.
   public let version: String
@@ -104,11 +106,15 @@ struct Survey<Found> {
 public struct Discovery: Sendable {
   /// A platform or device that could not be used, and why.
   public struct Failure: Sendable, CustomStringConvertible {
+    /// The platform, or the device of it.
     public let what: String
+    /// What it answered.
     public let error: CLError
     public var description: String { error.subject == what ? "\(error)" : "\(what): \(error)" }
   }
 
+  /// By platform and then by position.
   public let devices: [Device]
+  /// What did not answer.
   public let failures: [Failure]
 }

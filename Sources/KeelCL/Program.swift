@@ -4,6 +4,7 @@ internal import COpenCL
 // Sendable unchecked: an immutable handle, built in the initializer; OpenCL calls on it are thread-safe.
 public final class Program: @unchecked Sendable {
   let handle: cl_program
+  /// Where it was built.
   public let context: Context
   /// The name of the source, for errors and compiler messages, e.g. `gemm.cl`.
   public let name: String

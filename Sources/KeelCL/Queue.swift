@@ -6,10 +6,12 @@ internal import COpenCL
 // Sendable unchecked: an immutable handle; OpenCL calls on it are thread-safe.
 public final class Queue: @unchecked Sendable {
   let handle: cl_command_queue
+  /// Where it works; its buffers and kernels must be of the same.
   public let context: Context
   /// True when events of this queue carry times. It costs a little on every command.
   public let isProfiling: Bool
 
+  /// A queue on the device of `context`; `profiling` gives its events times.
   public init(context: Context, profiling: Bool = false) throws(CLError) {
     self.context = context
     isProfiling = profiling
@@ -68,7 +70,4 @@ public final class Queue: @unchecked Sendable {
 
   /// Waits until every command given so far is done.
   public func finish() throws(CLError) { try check(clFinish(handle), "clFinish", context.device.name) }
-
-  /// Sends what was given so far to the device, without waiting.
-  public func flush() throws(CLError) { try check(clFlush(handle), "clFlush", context.device.name) }
 }

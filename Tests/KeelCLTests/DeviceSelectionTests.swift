@@ -78,6 +78,14 @@ import Testing
     #expect(Device.alignmentBytes(reportedBits: bits) == bytes)
   }
 
+  @Test(arguments: [
+    (1 << 20, 1 << 40, 1 << 20),  // told: taken as it is
+    (0, 1 << 40, 1 << 38), (0, 1 << 28, 128 << 20), (0, 0, 128 << 20),
+  ])
+  func allocationLimitIsNeverNone(reported: Int, globalMemoryBytes: Int, limit: Int) {
+    #expect(Device.allocationLimit(reported: reported, globalMemoryBytes: globalMemoryBytes) == limit)
+  }
+
   @Test func versions() {
     #expect(Device.Version(parsing: "OpenCL 3.0 PoCL 3.1+debian")?.description == "3.0")
     #expect(Device.Version(parsing: "OpenCL C 1.2 pocl")?.description == "1.2")

@@ -33,6 +33,20 @@ enum Machine {
     #expect(try Device.select("  \(device.name.uppercased())  ").name == device.name)
   }
 
+  /// `best()` is `select(nil)`; the environment is handed in, as the process's own cannot be changed under other tests.
+  @Test func theEnvironmentNamesTheDevice() throws {
+    for device in Machine.devices {
+      #expect(try Device.select(nil, environment: ["KEEL_DEVICE": " \(device.path) "]) == device)
+      #expect(try Device.select(device.path, environment: ["KEEL_DEVICE": "no such device"]) == device)
+    }
+    let error = #expect(throws: DeviceSelectionError.self) {
+      try Device.select(nil, environment: ["KEEL_DEVICE": "no such device"])
+    }
+    #expect(error?.description.hasPrefix("[device] \"no such device\" (from KEEL_DEVICE) is in no device's") == true)
+    #expect(try Device.select(" ", environment: ["KEEL_DEVICE": ""]) == Device.select(nil, environment: [:]))
+    #expect(try Device.best() == Device.select(nil))
+  }
+
   @Test func anUnknownDeviceListsTheDevices() throws {
     let error = #expect(throws: DeviceSelectionError.self) { try Device.select("no such device") }
     let text = try #require(error).description
