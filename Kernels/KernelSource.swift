@@ -5,8 +5,9 @@ import Foundation
 /// `KEEL_KERNELS_DIR` names a folder to read them from instead (the repository's `Kernels`, or a copy of it), so that a
 /// kernel can be edited and run without a build.
 public struct KernelSource: Sendable {
-  /// A kernel file that is not there, or includes that do not end.
+  /// A kernel file that is not there or cannot be read.
   public struct Failure: Error, Equatable, CustomStringConvertible {
+    /// `[kernels] what was expected, what came`.
     public let description: String
   }
 
@@ -20,15 +21,21 @@ public struct KernelSource: Sendable {
   /// Every embedded file, sorted. Names are unique across folders.
   public static var names: [String] { embedded.keys.sorted() }
 
-  /// The text of one file as it stands. Throws when there is no such file.
+  /// The text of one file as it stands. Throws `Failure` when there is no such file, or it cannot be read.
   public func text(_ name: String) throws -> String {
     guard let bytes = Self.embedded[name] else { throw Failure(description: "[kernels] no file \(name)") }
     guard let directory else { return String(decoding: bytes, as: UTF8.self) }
     let folder = URL(fileURLWithPath: directory)
     let candidates = [folder] + Self.families.map { folder.appendingPathComponent($0) }
     for candidate in candidates {
-      if let data = try? Data(contentsOf: candidate.appendingPathComponent(name)) {
-        return String(decoding: data, as: UTF8.self)
+      let file = candidate.appendingPathComponent(name)
+      guard FileManager.default.fileExists(atPath: file.path) else { continue }
+      do {
+        return String(decoding: try Data(contentsOf: file), as: UTF8.self)
+      } catch {
+        throw Failure(
+          description: "[kernels] KEEL_KERNELS_DIR=\(directory): cannot read \(file.path): "
+            + error.localizedDescription)
       }
     }
     let families = Self.families.joined(separator: ", ")

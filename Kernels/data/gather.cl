@@ -1,15 +1,15 @@
 // A batch out of a data set that lives on the device, converted on the way.
 //
 //   row         = permutation[cursor[component] + b]
-//   out[b, f]   = data[row, f] * scale + offset        for b in 0 ..< B, f in 0 ..< F
+//   out[b, f]   = data[row, f] * scale        for b in 0 ..< B, f in 0 ..< F
 //
 //   out            [B, F] DESTINATION
 //   data           [count, F] SOURCE, as stored
 //   permutation    [positions] row numbers
 //   cursor         counters of the training loop; cursor[component] is the first position of the batch
 //
-// Parameters: SOURCE uchar, float, int or double; DESTINATION REAL or int. An int is converted only: scale and
-// offset are for REAL. Positions and rows beyond their ends are clamped to the last, never read.
+// Parameters: SOURCE uchar, float, int or double; DESTINATION REAL or int. An int is converted only: scale is
+// for REAL. Positions and rows beyond their ends are clamped to the last, never read.
 //
 //   gather_rows   CPU: a work-item per row of the batch; global [B], local [1]
 //   gather_each   any device: a work-item per element; global [F, B] or rounded up, any local size
@@ -28,7 +28,7 @@
 #if KEEL_TYPE(DESTINATION) == KEEL_TYPE_int
 #define TRANSFORM(V, v) (v)
 #else
-#define TRANSFORM(V, v) fma((v), (V)(scale), (V)(offset))
+#define TRANSFORM(V, v) ((v) * (V)(scale))
 #endif
 
 static inline size_t batch_row(
@@ -39,7 +39,7 @@ static inline size_t batch_row(
 
 KEEL_CPU __kernel void gather_rows(
     __global DESTINATION* restrict out, __global const SOURCE* restrict data, __global const int* restrict permutation,
-    __global const int* restrict cursor, REAL scale, REAL offset, int B, int F, int component, int count,
+    __global const int* restrict cursor, REAL scale, int B, int F, int component, int count,
     int positions) {
   const size_t b = get_global_id(0);
   __global const SOURCE* from = data + batch_row(permutation, cursor, b, component, count, positions) * F;
@@ -51,7 +51,7 @@ KEEL_CPU __kernel void gather_rows(
 
 __kernel void gather_each(
     __global DESTINATION* restrict out, __global const SOURCE* restrict data, __global const int* restrict permutation,
-    __global const int* restrict cursor, REAL scale, REAL offset, int B, int F, int component, int count,
+    __global const int* restrict cursor, REAL scale, int B, int F, int component, int count,
     int positions) {
   const size_t f = get_global_id(0), b = get_global_id(1);
   if (f >= F || b >= B) return;

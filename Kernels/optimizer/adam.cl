@@ -1,6 +1,6 @@
 // One step of Adam (Kingma & Ba 2015, as PyTorch computes it) over a flat buffer of parameters.
 //
-//   g  = gradient + weightDecay * p              (DECOUPLED 1, AdamW: p -= lr * weightDecay * p instead)
+//   g  = gradient + weightDecay * p
 //   m  = beta1 * m + (1 - beta1) * g
 //   v  = beta2 * v + (1 - beta2) * g^2
 //   p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
@@ -18,10 +18,6 @@
 
 #include "real.clh"
 
-#ifndef DECOUPLED
-#define DECOUPLED 0
-#endif
-
 #define ADAM_PARAMETERS                                                                                            \
   __global REAL *restrict parameter, __global REAL *restrict m, __global REAL *restrict v,                         \
       __global const REAL *restrict gradient, __global const REAL *restrict learningRates,                         \
@@ -37,11 +33,7 @@
 
 #define ADAM_UPDATE(V, LOAD, STORE, i)                                            \
   {                                                                               \
-    V p = LOAD(parameter, i), g = LOAD(gradient, i);                              \
-    if (DECOUPLED)                                                                \
-      p -= lr * weightDecay * p;                                                  \
-    else                                                                          \
-      g += weightDecay * p;                                                       \
+    const V p = LOAD(parameter, i), g = LOAD(gradient, i) + weightDecay * p;      \
     const V first = beta1 * LOAD(m, i) + complement1 * g;                         \
     const V second = beta2 * LOAD(v, i) + complement2 * g * g;                    \
     STORE(m, i, first);                                                           \

@@ -1,8 +1,8 @@
 // One step of stochastic gradient descent, as PyTorch computes it, over a flat buffer of parameters.
 //
 //   g        = gradient + weightDecay * p
-//   velocity = momentum * velocity + (1 - dampening) * g       (the first step: velocity = g)
-//   p       -= lr * velocity                                   (NESTEROV 1: lr * (g + momentum * velocity))
+//   velocity = momentum * velocity + g       (the first step: velocity = g)
+//   p       -= lr * velocity                 (NESTEROV 1: lr * (g + momentum * velocity))
 //
 //   parameter, velocity, gradient   [n]; the first two are updated in place
 //   learningRates                   one rate per step of the epoch: lr = learningRates[cursor[1]]
@@ -27,7 +27,7 @@
 #define VELOCITY_PARAMETER , __global REAL *restrict velocity
 #define SGD_DIRECTION(V, LOAD, STORE, i, g)                                                         \
   {                                                                                                 \
-    const V moved = first_step ? (g) : momentum * LOAD(velocity, i) + (1 - dampening) * (g);        \
+    const V moved = first_step ? (g) : momentum * LOAD(velocity, i) + (g);                          \
     STORE(velocity, i, moved);                                                                      \
     (g) = NESTEROV ? (g) + momentum * moved : moved;                                                \
   }
@@ -39,7 +39,7 @@
 #define SGD_PARAMETERS                                                                                      \
   __global REAL *restrict parameter VELOCITY_PARAMETER, __global const REAL *restrict gradient,             \
       __global const REAL *restrict learningRates, __global const int *restrict cursor, REAL momentum,      \
-      REAL dampening, REAL weightDecay, long n, long block
+      REAL weightDecay, long n, long block
 
 #define SGD_SCALARS                              \
   const REAL lr = learningRates[cursor[1]];      \

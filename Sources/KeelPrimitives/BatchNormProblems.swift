@@ -1,24 +1,16 @@
 import KeelCL
 import KeelCore
 
-/// How many values of a channel one work-item sums before slices are merged in index order. A function of the shape
-/// alone, so that the bits do not depend on the device.
-struct Slices: Hashable, Sendable {
-  let count: Int
-  let length: Int
-
-  init(values: Int) {
-    length = max(1024, divideUp(divideUp(values, 64), 256) * 256)
-    count = max(1, divideUp(values, length))
-  }
-}
-
 /// x seen as [outer, channels, inner]; [N, C] and channels-last layouts have inner = 1.
 public struct ChannelExtents: Hashable, Sendable {
+  /// Product of the extents before the channels.
   public var outer: Int
+  /// Channels.
   public var channels: Int
+  /// Product of the extents behind the channels.
   public var inner: Int
 
+  /// The extents of `shape`, whose channels are at `axis`, one of `0..<rank`.
   public init(_ shape: Shape, axis: Int) {
     outer = shape.dimensions[..<axis].reduce(1, *)
     channels = shape[axis]
@@ -36,11 +28,16 @@ public struct ChannelExtents: Hashable, Sendable {
 ///
 /// Operands: outputs y, mean, residual, variance; inputs x, scale, shift.
 public struct BatchNormForwardProblem: KernelProblem {
+  /// Where the channels are.
   public var extents: ChannelExtents
+  /// Added to the variance.
   public var epsilon: Double
+  /// Element type of the floating-point operands.
   public var dtype: DType
+  /// What becomes of y before it is stored; nil for nothing.
   public var epilogue: Slot?
 
+  /// The problem of these sizes.
   public init(_ extents: ChannelExtents, epsilon: Double, dtype: DType = .float32, epilogue: Slot? = nil) {
     self.extents = extents
     self.epsilon = epsilon
@@ -48,9 +45,12 @@ public struct BatchNormForwardProblem: KernelProblem {
     self.epilogue = epilogue
   }
 
+  /// The name of the family.
   public static let family = "batchNormForward"
+  /// Sizes, for a person.
   public var label: String { extents.label }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<BatchNormForwardProblem>] = [
     // A work-item owns eight channels: statistics and result in one launch.
     Variant("columns", takes: { $1.isCPU && $0.extents.fitsColumns }) { problem, operands, context in
@@ -58,7 +58,6 @@ public struct BatchNormForwardProblem: KernelProblem {
       return [
         try context.bind(
           "batchnorm_forward_columns", of: problem.spec("batchnorm_forward_columns.cl", slot: true),
-          real: problem.dtype,
           (o + i + operands.extras).map { .buffer($0) } + [.real(problem.epsilon), .int(e.outer), .int(e.channels)],
           global: [divideUp(e.channels, 8)], isSingleItem: true, label: e.label, flops: 10 * Double(e.count),
           bytes: problem.bytes(2))
@@ -69,7 +68,7 @@ public struct BatchNormForwardProblem: KernelProblem {
       let e = problem.extents
       return try problem.statistics(operands, context) + [
         try context.bind(
-          "batchnorm_normalize_rows", of: problem.spec("batchnorm_normalize.cl", slot: true), real: problem.dtype,
+          "batchnorm_normalize_rows", of: problem.spec("batchnorm_normalize.cl", slot: true),
           problem.normalizeArguments(operands) + [.int(e.channels), .int(e.inner)], global: [e.outer * e.channels],
           isSingleItem: true, label: e.label, flops: 4 * Double(e.count), bytes: problem.bytes(2))
       ]
@@ -79,7 +78,7 @@ public struct BatchNormForwardProblem: KernelProblem {
       let e = problem.extents
       return try problem.statistics(operands, context) + [
         try context.bind(
-          "batchnorm_normalize_columns", of: problem.spec("batchnorm_normalize.cl", slot: true), real: problem.dtype,
+          "batchnorm_normalize_columns", of: problem.spec("batchnorm_normalize.cl", slot: true),
           problem.normalizeArguments(operands) + [.int(e.outer), .int(e.channels), .int(256)],
           global: [divideUp(e.channels, 8), divideUp(e.outer, 256)], isSingleItem: true, label: e.label,
           flops: 4 * Double(e.count), bytes: problem.bytes(2))
@@ -89,7 +88,7 @@ public struct BatchNormForwardProblem: KernelProblem {
       let e = problem.extents
       return try problem.statistics(operands, context) + [
         try context.bind(
-          "batchnorm_normalize", of: problem.spec("batchnorm_normalize.cl", slot: true), real: problem.dtype,
+          "batchnorm_normalize", of: problem.spec("batchnorm_normalize.cl", slot: true),
           problem.normalizeArguments(operands) + [.int(e.channels), .int(e.inner), .long(e.count)], global: [e.count],
           label: e.label, flops: 4 * Double(e.count), bytes: problem.bytes(2))
       ]
@@ -100,7 +99,7 @@ public struct BatchNormForwardProblem: KernelProblem {
   private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
 
   private func spec(_ file: String, slot: Bool) -> ProgramSpec {
-    var spec = ProgramSpec(file, real: dtype.real)
+    var spec = ProgramSpec(file, dtype)
     if slot { epilogue?.fill("EPILOGUE", in: &spec) }
     return spec
   }
@@ -115,10 +114,10 @@ public struct BatchNormForwardProblem: KernelProblem {
     ]
     return [
       try context.bind(
-        "batchnorm_statistics_partial", of: spec, real: dtype, [.buffer(workspace), .buffer(x)] + sizes,
+        "batchnorm_statistics_partial", of: spec, [.buffer(workspace), .buffer(x)] + sizes,
         global: [e.channels, slices.count], label: e.label, flops: 4 * Double(e.count), bytes: bytes(1)),
       try context.bind(
-        "batchnorm_statistics_merge", of: spec, real: dtype,
+        "batchnorm_statistics_merge", of: spec,
         operands.outputs[1...3].map { .buffer($0) } + [.buffer(x), .buffer(workspace)] + sizes, global: [e.channels],
         label: e.label),
     ]
@@ -134,11 +133,16 @@ public struct BatchNormForwardProblem: KernelProblem {
 ///
 /// Operands: outputs dx, dscale, dshift; inputs dy, x, scale, mean, residual, variance.
 public struct BatchNormBackwardProblem: KernelProblem {
+  /// Where the channels are.
   public var extents: ChannelExtents
+  /// Added to the variance.
   public var epsilon: Double
+  /// Element type of the floating-point operands.
   public var dtype: DType
+  /// What becomes of dy once it is loaded; nil for nothing.
   public var prologue: Slot?
 
+  /// The problem of these sizes.
   public init(_ extents: ChannelExtents, epsilon: Double, dtype: DType = .float32, prologue: Slot? = nil) {
     self.extents = extents
     self.epsilon = epsilon
@@ -146,53 +150,68 @@ public struct BatchNormBackwardProblem: KernelProblem {
     self.prologue = prologue
   }
 
+  /// The name of the family.
   public static let family = "batchNormBackward"
+  /// Sizes, for a person.
   public var label: String { extents.label }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<BatchNormBackwardProblem>] = [
     Variant("columns", takes: { $1.isCPU && $0.extents.fitsColumns }) { problem, operands, context in
       let e = problem.extents
       return [
         try context.bind(
-          "batchnorm_backward_columns", of: problem.spec("batchnorm_backward_columns.cl"), real: problem.dtype,
+          "batchnorm_backward_columns", of: problem.spec("batchnorm_backward_columns.cl"),
           (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) }
             + [.real(problem.epsilon), .int(e.outer), .int(e.channels)],
           global: [divideUp(e.channels, 8)], isSingleItem: true, label: e.label, flops: 12 * Double(e.count),
           bytes: problem.bytes(3))
       ]
     },
-    Variant("naive", workspaceBytes: { 2 * $0.extents.slices.count * $0.extents.channels * $0.dtype.byteCount }) {
+    Variant("rows", takes: { $1.isCPU && $0.extents.inner >= 8 }, workspaceBytes: \.workspaceBytes) {
       problem, operands, context in
-      guard let workspace = operands.workspace else { throw PrimitiveError(family, "expects a workspace") }
-      let (e, o, i) = (problem.extents, operands.outputs, operands.inputs)
-      let slices = e.slices
-      let reduce = problem.spec("batchnorm_backward_reduce.cl")
-      let extras = operands.extras
-      return [
-        try context.bind(
-          "batchnorm_backward_reduce_partial", of: reduce, real: problem.dtype,
-          ([workspace, i[0], i[1], i[3], i[4], i[5]] + extras).map { .buffer($0) }
-            + [
-              .real(problem.epsilon), .int(e.outer), .int(e.channels), .int(e.inner), .int(slices.count),
-              .long(slices.length),
-            ], global: [e.channels, slices.count], label: e.label, flops: 6 * Double(e.count), bytes: problem.bytes(2)),
-        try context.bind(
-          "batchnorm_backward_reduce_merge", of: reduce, real: problem.dtype,
-          [o[1], o[2], workspace].map { .buffer($0) } + [.int(e.channels), .int(slices.count)], global: [e.channels],
-          label: e.label),
-        try context.bind(
-          "batchnorm_backward_dx", of: problem.spec("batchnorm_backward_dx.cl"), real: problem.dtype,
-          ([o[0]] + i + [o[1], o[2]] + extras).map { .buffer($0) }
-            + [.real(problem.epsilon), .int(e.outer), .int(e.channels), .int(e.inner)], global: [e.count],
-          label: e.label, flops: 6 * Double(e.count), bytes: problem.bytes(3)),
-      ]
+      let e = problem.extents
+      return try problem.bind(
+        "batchnorm_backward_dx_rows", operands, context, global: [e.outer * e.channels], isSingleItem: true)
+    },
+    Variant("naive", workspaceBytes: \.workspaceBytes) { problem, operands, context in
+      try problem.bind("batchnorm_backward_dx", operands, context, global: [problem.extents.count])
     },
   ]
+
+  private var workspaceBytes: Int { 2 * extents.slices.count * extents.channels * dtype.byteCount }
+
+  /// Sums of slices, their merge in index order, and dx by the kernel `dx`.
+  private func bind(
+    _ dx: String, _ operands: Operands, _ context: ComputeContext, global: [Int], isSingleItem: Bool = false
+  ) throws -> [BoundLaunch] {
+    guard let workspace = operands.workspace else { throw PrimitiveError(Self.family, "expects a workspace") }
+    let (e, slices) = (extents, extents.slices)
+    let (o, i, extras) = (operands.outputs, operands.inputs, operands.extras)
+    let reduce = spec("batchnorm_backward_reduce.cl")
+    return [
+      try context.bind(
+        "batchnorm_backward_reduce_partial", of: reduce,
+        ([workspace, i[0], i[1], i[3], i[4], i[5]] + extras).map { .buffer($0) }
+          + [
+            .real(epsilon), .int(e.outer), .int(e.channels), .int(e.inner), .int(slices.count), .long(slices.length),
+          ], global: [e.channels, slices.count], label: e.label, flops: 6 * Double(e.count), bytes: bytes(2)),
+      try context.bind(
+        "batchnorm_backward_reduce_merge", of: reduce,
+        [o[1], o[2], workspace].map { .buffer($0) } + [.int(e.channels), .int(slices.count)], global: [e.channels],
+        label: e.label),
+      try context.bind(
+        dx, of: spec("batchnorm_backward_dx.cl"),
+        ([o[0]] + i + [o[1], o[2]] + extras).map { .buffer($0) }
+          + [.real(epsilon), .int(e.outer), .int(e.channels), .int(e.inner)], global: global,
+        isSingleItem: isSingleItem, label: e.label, flops: 6 * Double(e.count), bytes: bytes(3)),
+    ]
+  }
 
   private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
 
   private func spec(_ file: String) -> ProgramSpec {
-    var spec = ProgramSpec(file, real: dtype.real)
+    var spec = ProgramSpec(file, dtype)
     prologue?.fill("PROLOGUE", in: &spec)
     return spec
   }
@@ -202,11 +221,16 @@ public struct BatchNormBackwardProblem: KernelProblem {
 ///
 /// Operands: outputs new mean, new variance; inputs running mean, running variance, mean, residual, variance.
 public struct BatchNormRunningProblem: KernelProblem {
+  /// Channels.
   public var channels: Int
+  /// Of the batch: new = (1 - weight)·running + weight·batch.
   public var weight: Double
+  /// Times the biased variance of the batch, m / (m - 1) for the unbiased one.
   public var varianceFactor: Double
+  /// Element type of the floating-point operands.
   public var dtype: DType
 
+  /// The problem of these sizes.
   public init(channels: Int, weight: Double, varianceFactor: Double, dtype: DType = .float32) {
     self.channels = channels
     self.weight = weight
@@ -214,15 +238,17 @@ public struct BatchNormRunningProblem: KernelProblem {
     self.dtype = dtype
   }
 
+  /// The name of the family.
   public static let family = "batchNormRunningUpdate"
+  /// Sizes, for a person.
   public var label: String { "\(channels)" }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<BatchNormRunningProblem>] = [
     Variant("naive") { problem, operands, context in
       [
         try context.bind(
-          "batchnorm_running_update", of: ProgramSpec("batchnorm_running_update.cl", real: problem.dtype.real),
-          real: problem.dtype,
+          "batchnorm_running_update", of: ProgramSpec("batchnorm_running_update.cl", problem.dtype),
           (operands.outputs + operands.inputs).map { .buffer($0) }
             + [.real(problem.weight), .real(problem.varianceFactor), .int(problem.channels)],
           global: [problem.channels], label: problem.label)

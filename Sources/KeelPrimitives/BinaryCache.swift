@@ -1,12 +1,13 @@
 import Crypto
 import Foundation
 import KeelCL
+import KeelCore
 
 /// Compiled programs on disk, for drivers that keep none themselves.
 ///
 /// An entry's name is the SHA-256 of everything that can change the binary: the text after includes and slots, the
-/// options, platform, device, driver, and the format of the entry. It holds the digest of its payload, so that one that
-/// was cut off or altered is rebuilt. The cache is an aid: what can't be read or written is compiled again.
+/// options, platform, device, driver, Keel's own version, and the format of the entry. It holds the digest of its
+/// payload, so that one that was cut off or altered is rebuilt. The cache is an aid: what can't be read or written is compiled again.
 ///
 /// The folder is `KEEL_CACHE_DIR`, else `keel/programs` in the user's cache; `KEEL_CACHE_DIR=` (empty) turns it off.
 public struct BinaryCache: Sendable {
@@ -15,6 +16,7 @@ public struct BinaryCache: Sendable {
   /// Nil when the cache is off.
   public let folder: URL?
 
+  /// The cache that these variables name.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) {
     if let directory = environment["KEEL_CACHE_DIR"] {
       folder = directory.isEmpty ? nil : URL(fileURLWithPath: directory)
@@ -27,10 +29,11 @@ public struct BinaryCache: Sendable {
     }
   }
 
+  /// The name of the entry for a program's whole text: 64 hexadecimal digits.
   public static func key(text: String, options: String, device: Device) -> String {
     let parts = [
-      format, options, device.platform.name, device.platform.version, device.name, device.vendor, device.version,
-      device.driverVersion, text,
+      format, keelVersion, options, device.platform.name, device.platform.version, device.name, device.vendor,
+      device.version, device.driverVersion, text,
     ]
     // Each part with its length, so that no two lists of parts run together.
     let joined = parts.map { "\($0.utf8.count):\($0)" }.joined()

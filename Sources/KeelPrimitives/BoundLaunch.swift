@@ -5,16 +5,21 @@ import KeelCore
 public struct BoundLaunch {
   /// The kernel and what it works on: `gemm_tiled_cpu 32×32×784`.
   public let label: String
+  /// Owned by this launch alone.
   public let kernel: Kernel
+  /// Work-items on each axis.
   public let global: [Int]
+  /// Work-items in a group on each axis; nil leaves it to the driver.
   public let local: [Int]?
   /// Floating-point operations, and bytes that must move, at least; for the profile.
   public let flops: Double
+  /// See `flops`.
   public let bytes: Double
 
   /// Path of the layer that the launch works for.
   public var path = ""
 
+  /// Gives the launch to `queue`; does not wait. Throws what the driver refuses.
   public func enqueue(on queue: Queue) throws(CLError) {
     _ = try queue.enqueue(kernel, global: global, local: local)
   }
@@ -31,6 +36,7 @@ public enum KernelArgument {
 
 /// A problem that no kernel of the family takes, or that is too large for one.
 public struct PrimitiveError: Error, Equatable, CustomStringConvertible {
+  /// `[family] what was expected`.
   public let description: String
 
   init(_ family: String, _ message: String) { description = "[\(family)] \(message)" }
@@ -40,10 +46,10 @@ extension ComputeContext {
   /// Builds the kernel `name` of a program and sets its arguments.
   ///
   /// - Parameters:
-  ///   - real: element type of the program; decides how `.real` arguments are passed.
+  ///   - spec: the program; its element type decides how `.real` arguments are passed.
   ///   - isSingleItem: the kernel is written for one work-item a work-group.
   func bind(
-    _ name: String, of spec: ProgramSpec, real: DType, _ arguments: [KernelArgument], global: [Int],
+    _ name: String, of spec: ProgramSpec, _ arguments: [KernelArgument], global: [Int],
     isSingleItem: Bool = false, label: String, flops: Double = 0, bytes: Double = 0
   ) throws -> BoundLaunch {
     let kernel = try programs.kernel(name, of: spec)
@@ -57,7 +63,7 @@ extension ComputeContext {
         }
         try kernel.setArgument(index, narrow)
       case .real(let value):
-        if real == .float64 {
+        if spec.dtype == .float64 {
           try kernel.setArgument(index, value)
         } else {
           try kernel.setArgument(index, Float(value))

@@ -4,10 +4,15 @@ import KeelKernels
 
 /// A device made ready for work: context, in-order queue, profile, and the programs built so far.
 public final class ComputeContext {
+  /// The device itself.
   public let device: Device
+  /// What the choice of kernels needs to know of it.
   public let profile: DeviceProfile
+  /// Where buffers and programs live.
   public let context: Context
+  /// The one queue; commands run in order.
   public let queue: Queue
+  /// The programs built so far.
   public let programs: ProgramLibrary
 
   /// - Parameters:

@@ -5,16 +5,24 @@ import KeelCore
 ///
 /// Operands: outputs one; inputs data, order, cursor.
 public struct GatherProblem: KernelProblem {
+  /// Element type of the data.
   public var source: DType
+  /// Element type of the batch.
   public var destination: DType
+  /// Rows of the batch.
   public var rows: Int
   /// Elements of a row.
   public var width: Int
+  /// Rows of the data.
   public var dataRows: Int
+  /// Entries of the order.
   public var positions: Int
+  /// The entry of the cursor that counts.
   public var component: Int
+  /// Factor of every element; integers are converted only.
   public var scale: Double
 
+  /// The problem of these sizes.
   public init(
     source: DType, destination: DType, rows: Int, width: Int, dataRows: Int, positions: Int, component: Int,
     scale: Double = 1
@@ -29,9 +37,12 @@ public struct GatherProblem: KernelProblem {
     self.scale = scale
   }
 
+  /// The name of the family.
   public static let family = "gather"
+  /// Sizes, for a person.
   public var label: String { "\(rows)×\(width) \(source) to \(destination)" }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<GatherProblem>] = [
     Variant("rows", takes: { $1.isCPU }) { problem, operands, context in
       [try problem.bind("gather_rows", operands, context, global: [problem.rows], isSingleItem: true)]
@@ -44,14 +55,13 @@ public struct GatherProblem: KernelProblem {
   private func bind(
     _ kernel: String, _ operands: Operands, _ context: ComputeContext, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
-    let real: DType = destination == .float64 ? .float64 : .float32
-    var spec = ProgramSpec("gather.cl", real: real.real)
+    var spec = ProgramSpec("gather.cl", destination == .float64 ? .float64 : .float32)
     spec.define("SOURCE", source.openCLName)
     spec.define("DESTINATION", destination == .int32 ? "int" : "REAL")
     return try context.bind(
-      kernel, of: spec, real: real,
+      kernel, of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + [
-        .real(scale), .real(0), .int(rows), .int(width), .int(component), .int(dataRows), .int(positions),
+        .real(scale), .int(rows), .int(width), .int(component), .int(dataRows), .int(positions),
       ], global: global, isSingleItem: isSingleItem, label: label,
       bytes: Double(rows * width * (source.byteCount + destination.byteCount)))
   }
@@ -63,6 +73,7 @@ public struct TransposeProblem: KernelProblem {
   public let extents: [Int]
   /// For each axis of the result the stride in the operand, in elements.
   public let strides: [Int]
+  /// Element type.
   public let dtype: DType
 
   /// - Parameter permutation: axis `i` of the result is axis `permutation[i]` of `shape`; at most four.
@@ -74,9 +85,12 @@ public struct TransposeProblem: KernelProblem {
     self.dtype = dtype
   }
 
+  /// The name of the family.
   public static let family = "transpose"
+  /// Sizes, for a person.
   public var label: String { extents.map(String.init).joined(separator: "×") }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<TransposeProblem>] = [
     Variant("rows", takes: { $1.isCPU }) { problem, operands, context in
       let e = problem.extents
@@ -96,7 +110,7 @@ public struct TransposeProblem: KernelProblem {
     _ kernel: String, _ operands: Operands, _ context: ComputeContext, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
     try context.bind(
-      kernel, of: ProgramSpec("transpose.cl", real: dtype.real), real: dtype,
+      kernel, of: ProgramSpec("transpose.cl", dtype),
       (operands.outputs + operands.inputs).map { .buffer($0) } + (extents + strides).map { .int($0) }, global: global,
       isSingleItem: isSingleItem, label: label, bytes: Double(2 * extents.reduce(1, *) * dtype.byteCount))
   }
@@ -106,10 +120,14 @@ public struct TransposeProblem: KernelProblem {
 public struct RecordProblem: KernelProblem {
   /// Rows of the history.
   public var rows: Int
+  /// Scalars in a row.
   public var columns: Int
+  /// The entry of the cursor that counts.
   public var component: Int
+  /// Element type of the floating-point operands.
   public var dtype: DType
 
+  /// The problem of these sizes.
   public init(rows: Int, columns: Int, component: Int, dtype: DType = .float32) {
     self.rows = rows
     self.columns = columns
@@ -117,16 +135,19 @@ public struct RecordProblem: KernelProblem {
     self.dtype = dtype
   }
 
+  /// The name of the family.
   public static let family = "record"
+  /// Sizes, for a person.
   public var label: String { "\(columns)" }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<RecordProblem>] = [
     Variant("naive") { problem, operands, context in
-      var spec = ProgramSpec("record.cl", real: problem.dtype.real)
+      var spec = ProgramSpec("record.cl", problem.dtype)
       spec.define("COUNT", "\(problem.columns)")
       return [
         try context.bind(
-          "record", of: spec, real: problem.dtype,
+          "record", of: spec,
           (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(problem.component), .int(problem.rows)],
           global: [1], label: problem.label)
       ]

@@ -2,22 +2,25 @@ import KeelCL
 
 /// What the choice of kernels and the memory plan need to know of a device: read from it, never assumed.
 public struct DeviceProfile: Hashable, Sendable {
+  /// For errors.
   public var name: String
   /// CPU devices run explicit vector tiles in few large work-items, others many small work-items.
   public var isCPU: Bool
+  /// Cores or multiprocessors.
   public var computeUnits: Int
+  /// Whether kernels can use `double`.
   public var hasFP64: Bool
-  public var maxWorkGroupSize: Int
   /// Of sub-buffers, in bytes.
   public var alignment: Int
+  /// The largest buffer, in bytes.
   public var maxAllocationBytes: Int
 
+  /// The facts of `device`.
   public init(_ device: Device) {
     name = device.name
     isCPU = device.kind == .cpu
     computeUnits = device.computeUnits
     hasFP64 = device.hasFP64
-    maxWorkGroupSize = device.maxWorkGroupSize
     alignment = device.baseAddressAlignmentBytes
     maxAllocationBytes = device.maxAllocationBytes
   }

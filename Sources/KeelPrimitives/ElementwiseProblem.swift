@@ -11,6 +11,7 @@ func flatBlock(_ count: Int) -> Int { max(4096, divideUp(divideUp(count, 8), 64)
 public struct ElementwiseProblem: KernelProblem {
   /// An operand that is not the output's own shape has sizes that its index is computed from.
   public var count: Int
+  /// Element type of the output, the program's `REAL`.
   public var dtype: DType
   /// Element types of the inputs.
   public var inputs: [DType]
@@ -23,16 +24,21 @@ public struct ElementwiseProblem: KernelProblem {
   /// What it computes, for a person.
   public var title: String
 
+  /// A named `int` argument.
   public struct Size: Hashable, Sendable {
+    /// As the body names it.
     public var name: String
+    /// What it is.
     public var value: Int
 
+    /// The problem of these sizes.
     public init(_ name: String, _ value: Int) {
       self.name = name
       self.value = value
     }
   }
 
+  /// The problem of these sizes.
   public init(
     count: Int, dtype: DType, inputs: [DType], sizes: [Size], body: String, isVectorizable: Bool, title: String
   ) {
@@ -45,9 +51,12 @@ public struct ElementwiseProblem: KernelProblem {
     self.title = title
   }
 
+  /// The name of the family.
   public static let family = "elementwise"
+  /// Sizes, for a person.
   public var label: String { "\(title) \(count)" }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<ElementwiseProblem>] = [
     Variant("blocks", takes: { $1.isCPU }) { problem, operands, context in
       let block = flatBlock(problem.count)
@@ -68,7 +77,7 @@ public struct ElementwiseProblem: KernelProblem {
   private func bind(
     _ kernel: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
-    var spec = ProgramSpec("elementwise.cl", real: dtype.real)
+    var spec = ProgramSpec("elementwise.cl", dtype)
     // Not restrict: an update in place has the same buffer on both sides.
     let parameters =
       ["__global REAL* o0"]
@@ -80,7 +89,7 @@ public struct ElementwiseProblem: KernelProblem {
     spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "{ \(body) }")
     if !isVectorizable { spec.define("ELEMENTWISE_SCALAR", "1") }
     return try context.bind(
-      kernel, of: spec, real: dtype,
+      kernel, of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + sizes.map { .int($0.value) }
         + [.long(count), .long(block)],
       global: global, isSingleItem: isSingleItem, label: label,

@@ -6,24 +6,32 @@ import KeelCore
 ///
 /// Operands: outputs parameters and slots, changed in place; inputs gradients, learning rates, cursor.
 public struct OptimizerProblem: KernelProblem {
+  /// The formula, and its settings.
   public enum Rule: Hashable, Sendable {
     case sgd(momentum: Double, nesterov: Bool, weightDecay: Double)
     case adam(beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double)
   }
 
+  /// The formula, and its settings.
   public var rule: Rule
+  /// Number of parameters.
   public var count: Int
+  /// Element type of the floating-point operands.
   public var dtype: DType
 
+  /// The problem of these sizes.
   public init(_ rule: Rule, count: Int, dtype: DType = .float32) {
     self.rule = rule
     self.count = count
     self.dtype = dtype
   }
 
+  /// The name of the family.
   public static let family = "optimizer"
+  /// Sizes, for a person.
   public var label: String { "\(count)" }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<OptimizerProblem>] = [
     Variant("blocks", takes: { $1.isCPU }) { problem, operands, context in
       let block = flatBlock(problem.count)
@@ -46,17 +54,17 @@ public struct OptimizerProblem: KernelProblem {
     switch rule {
     case .sgd(let momentum, let nesterov, let weightDecay):
       name = "sgd"
-      spec = ProgramSpec("sgd.cl", real: dtype.real)
+      spec = ProgramSpec("sgd.cl", dtype)
       spec.define("MOMENTUM", momentum == 0 ? "0" : "1")
       spec.define("NESTEROV", nesterov ? "1" : "0")
-      settings = [momentum, 0, weightDecay]
+      settings = [momentum, weightDecay]
     case .adam(let beta1, let beta2, let epsilon, let weightDecay):
       name = "adam"
-      spec = ProgramSpec("adam.cl", real: dtype.real)
+      spec = ProgramSpec("adam.cl", dtype)
       settings = [beta1, beta2, epsilon, log(beta1), log(beta2), weightDecay]
     }
     return try context.bind(
-      "\(name)_\(form)", of: spec, real: dtype,
+      "\(name)_\(form)", of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + settings.map { .real($0) }
         + [.long(count), .long(block)],
       global: global, isSingleItem: isSingleItem, label: label, flops: 10 * Double(count),

@@ -1,23 +1,33 @@
 import Foundation
 import KeelCL
+import KeelCore
 import KeelKernels
 
 /// A kernel file with its slots filled: what is written before the text, in order.
 public struct ProgramSpec: Hashable, Sendable {
+  /// A macro.
   public struct Define: Hashable, Sendable {
     /// Name, with the parameter list of a function-like macro.
     public var name: String
+    /// What it stands for.
     public var text: String
   }
 
+  /// Name of the kernel file.
   public var file: String
-  public var defines: [Define] = []
+  /// The program's `REAL`.
+  public let dtype: DType
+  /// What is written before the text, `REAL` first.
+  public private(set) var defines: [Define] = []
 
-  public init(_ file: String, real: String) {
+  /// The file for elements of `dtype`, its slots as they are by default.
+  public init(_ file: String, _ dtype: DType) {
     self.file = file
-    define("REAL", real)
+    self.dtype = dtype
+    define("REAL", dtype.openCLName)
   }
 
+  /// Adds `#define name text`.
   public mutating func define(_ name: String, _ text: String) { defines.append(Define(name: name, text: text)) }
 }
 
@@ -28,6 +38,7 @@ public final class ProgramLibrary {
   private let cache: BinaryCache
   private let showsSources: Bool
   private var built: [ProgramSpec: Program] = [:]
+  private var fromDisk: Set<ProgramSpec> = []
 
   init(context: Context, source: KernelSource, cache: BinaryCache, showsSources: Bool) {
     self.context = context
@@ -38,11 +49,19 @@ public final class ProgramLibrary {
 
   /// How many programs were compiled from source and how many came from the disk.
   public private(set) var compiledCount = 0
+  /// See `compiledCount`.
   public private(set) var loadedCount = 0
 
   /// A kernel of its own, so that arguments set on it stay. Throws the compiler's log when the text is wrong.
   public func kernel(_ name: String, of spec: ProgramSpec) throws -> Kernel {
-    try program(spec).kernel(name)
+    let program = try program(spec)
+    do {
+      return try program.kernel(name)
+    } catch {
+      // A driver may take a binary and yet make no kernel of it: the entry is as good as damaged, and is replaced, once.
+      guard fromDisk.remove(spec) != nil else { throw error }
+      return try compile(spec, text(of: spec)).kernel(name)
+    }
   }
 
   /// No relaxed mathematics: statistics and losses need every digit.
@@ -53,16 +72,21 @@ public final class ProgramLibrary {
     let text = try self.text(of: spec)
     if showsSources { FileHandle.standardError.write(Data("// \(spec.file)\n\(text)\n".utf8)) }
     let key = BinaryCache.key(text: text, options: Self.options, device: context.device)
-    let program: Program
-    if let binary = cache.read(key),
+    guard let binary = cache.read(key),
       let loaded = try? Program(context: context, binary: binary, options: Self.options, name: spec.file)
-    {
-      program = loaded
-      loadedCount += 1
-    } else {
-      program = try Program(context: context, source: text, options: Self.options, name: spec.file)
-      compiledCount += 1
-      if let binary = try? program.binary() { cache.write(key, binary) }
+    else { return try compile(spec, text) }
+    loadedCount += 1
+    fromDisk.insert(spec)
+    built[spec] = loaded
+    return loaded
+  }
+
+  /// From source, into memory and onto the disk.
+  private func compile(_ spec: ProgramSpec, _ text: String) throws -> Program {
+    let program = try Program(context: context, source: text, options: Self.options, name: spec.file)
+    compiledCount += 1
+    if let binary = try? program.binary() {
+      cache.write(BinaryCache.key(text: text, options: Self.options, device: context.device), binary)
     }
     built[spec] = program
     return program

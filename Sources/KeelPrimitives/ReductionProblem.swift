@@ -5,17 +5,24 @@ import KeelCore
 ///
 /// Operands: outputs one, [outer, inner]; inputs one.
 public struct ReductionProblem: KernelProblem {
+  /// What is computed; a NaN wins the maximum.
   public enum Kind: String, Hashable, Sendable {
     case sum
     case max
   }
 
+  /// What is computed.
   public var kind: Kind
+  /// Product of the extents before the reduced ones.
   public var outer: Int
+  /// Terms of each result.
   public var reduced: Int
+  /// Product of the extents behind the reduced ones.
   public var inner: Int
+  /// Element type of the floating-point operands.
   public var dtype: DType
 
+  /// The problem of these sizes.
   public init(_ kind: Kind, outer: Int, reduced: Int, inner: Int, dtype: DType = .float32) {
     self.kind = kind
     self.outer = outer
@@ -24,28 +31,30 @@ public struct ReductionProblem: KernelProblem {
     self.dtype = dtype
   }
 
+  /// The name of the family.
   public static let family = "reduce"
+  /// Sizes, for a person.
   public var label: String { "\(kind) \(outer)×\(reduced)×\(inner)" }
 
   var outputs: Int { outer * inner }
-  /// Elements of one slice: of the shape alone.
-  var sliceLength: Int { max(1024, divideUp(divideUp(reduced, 64), 256) * 256) }
+  var slices: Slices { Slices(values: reduced) }
 
+  /// The first that takes device and problem wins.
   public static let variants: [Variant<ReductionProblem>] = [
     // Few results of many elements: sums of slices, merged in index order.
     Variant(
       "slices", takes: { problem, _ in problem.reduced > 16384 && problem.outputs <= 64 },
-      workspaceBytes: { divideUp($0.reduced, $0.sliceLength) * $0.outputs * $0.dtype.byteCount }
+      workspaceBytes: { $0.slices.count * $0.outputs * $0.dtype.byteCount }
     ) { problem, operands, context in
       guard let workspace = operands.workspace else { throw PrimitiveError(family, "expects a workspace") }
-      let slices = divideUp(problem.reduced, problem.sliceLength)
+      let slices = problem.slices
       return [
         try problem.bind(
           "reduce_partial", context, [workspace] + operands.inputs,
-          [.int(problem.reduced), .int(problem.inner), .long(problem.outputs), .int(problem.sliceLength)],
-          global: [problem.outputs, slices]),
+          [.int(problem.reduced), .int(problem.inner), .long(problem.outputs), .int(slices.length)],
+          global: [problem.outputs, slices.count]),
         try problem.bind(
-          "reduce_merge", context, operands.outputs + [workspace], [.int(slices), .long(problem.outputs)],
+          "reduce_merge", context, operands.outputs + [workspace], [.int(slices.count), .long(problem.outputs)],
           global: [problem.outputs]),
       ]
     },
@@ -78,14 +87,14 @@ public struct ReductionProblem: KernelProblem {
     _ kernel: String, _ context: ComputeContext, _ buffers: [Buffer], _ sizes: [KernelArgument], global: [Int],
     isSingleItem: Bool = false
   ) throws -> BoundLaunch {
-    var spec = ProgramSpec("reduce.cl", real: dtype.real)
+    var spec = ProgramSpec("reduce.cl", dtype)
     if kind == .max {
       spec.define("REDUCE_INIT", "(-INFINITY)")
       // NaN wins, wherever it stands.
       spec.define("REDUCE_COMBINE(a, b)", "((a) > (b) || (a) != (a) ? (a) : (b))")
     }
     return try context.bind(
-      kernel, of: spec, real: dtype, buffers.map { .buffer($0) } + sizes, global: global, isSingleItem: isSingleItem,
+      kernel, of: spec, buffers.map { .buffer($0) } + sizes, global: global, isSingleItem: isSingleItem,
       label: label, flops: Double(outputs * reduced), bytes: Double(outputs * (reduced + 1) * dtype.byteCount))
   }
 }

@@ -13,12 +13,16 @@ public protocol KernelProblem: Hashable, Sendable {
 
 /// The buffers of one launch. A buffer may be both output and input where the kernel says so.
 public struct Operands {
+  /// As the problem lists them.
   public var outputs: [Buffer]
+  /// As the problem lists them.
   public var inputs: [Buffer]
   /// What the slot's expression reads.
   public var extras: [Buffer]
+  /// Scratch memory of `workspaceBytes`, where the variant wants some.
   public var workspace: Buffer?
 
+  /// The buffers of one launch.
   public init(outputs: [Buffer], inputs: [Buffer], extras: [Buffer] = [], workspace: Buffer? = nil) {
     self.outputs = outputs
     self.inputs = inputs
@@ -29,11 +33,13 @@ public struct Operands {
 
 /// One way of solving a problem.
 public struct Variant<Problem: KernelProblem>: Sendable {
+  /// As `Options.variants` and errors name it.
   public let name: String
   /// Whether device and problem meet what the kernels assume.
   public let takes: @Sendable (Problem, DeviceProfile) -> Bool
   /// Scratch memory wanted, in bytes.
   public let workspaceBytes: @Sendable (Problem) -> Int
+  /// Builds the kernels and sets their arguments: launches in the order they must run.
   public let bind: @Sendable (Problem, Operands, ComputeContext) throws -> [BoundLaunch]
 
   init(
@@ -64,10 +70,15 @@ extension KernelProblem {
 
 /// No such variant, or it does not take the problem on the device.
 public struct VariantUnavailable: Error, Equatable, CustomStringConvertible {
+  /// The family that was asked.
   public let family: String
+  /// The variant that was asked for, or `any`.
   public let variant: String
+  /// Sizes of the problem.
   public let problem: String
+  /// Name of the device.
   public let device: String
+  /// The variants of the family.
   public let known: [String]
 
   public var description: String {
@@ -78,6 +89,7 @@ public struct VariantUnavailable: Error, Equatable, CustomStringConvertible {
 
 /// Every family with its variants in order, for tests that run them all.
 public enum KernelFamilies {
+  /// Names by family, in the order of choice.
   public static let variants: [String: [String]] = [
     BatchNormForwardProblem.family: BatchNormForwardProblem.variants.map(\.name),
     BatchNormBackwardProblem.family: BatchNormBackwardProblem.variants.map(\.name),
@@ -106,10 +118,12 @@ public struct Slot: Hashable, Sendable {
     case scalar
   }
 
+  /// How each extra operand is indexed.
   public var extras: [Access]
   /// Statements that rewrite `value`; the extra operands are `a0`, `a1`, … of type `V`.
   public var statements: String
 
+  /// A slot of these statements.
   public init(extras: [Access], statements: String) {
     self.extras = extras
     self.statements = statements
@@ -130,11 +144,6 @@ public struct Slot: Hashable, Sendable {
     spec.define("\(name)_ARGUMENTS", extras.indices.map { ", e\($0)" }.joined())
     spec.define("\(name)(V, LOAD, value, full, row, col)", "{ \(loads)\(statements) }")
   }
-}
-
-extension DType {
-  /// The element type as the programs' `REAL`.
-  var real: String { openCLName }
 }
 
 /// ⌈a / b⌉.

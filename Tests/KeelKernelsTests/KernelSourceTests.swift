@@ -44,6 +44,19 @@ private let kernels = URL(fileURLWithPath: #filePath).deletingLastPathComponent(
     #expect(error?.description.contains("nothing.cl") == true)
   }
 
+  @Test func aFileThatCannotBeReadIsNotCalledMissing() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-kernels-\(UUID())")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    // A folder has the file's name: whoever runs the test, it cannot be read.
+    let file = folder.appendingPathComponent("reduce/reduce.cl")
+    try FileManager.default.createDirectory(at: file, withIntermediateDirectories: true)
+    let error = #expect(throws: KernelSource.Failure.self) {
+      try KernelSource(directory: folder.path).text("reduce.cl")
+    }
+    let text = error?.description ?? ""
+    #expect(text.contains("cannot read \(file.path): ") && !text.contains("has no"), "\(text)")
+  }
+
   @Test func anotherFolderIsReadInstead() throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-kernels-\(UUID())")
     defer { try? FileManager.default.removeItem(at: folder) }

@@ -1,5 +1,6 @@
 import Foundation
 import KeelCL
+import KeelCore
 import KeelPrimitives
 import Testing
 
@@ -70,7 +71,7 @@ import Testing
 
   @Test func programsComeFromTheDiskTheSecondTime() throws {
     try withFolder { folder in
-      let spec = ProgramSpec("record.cl", real: "float")
+      let spec = ProgramSpec("record.cl", .float32)
       func build() throws -> (compiled: Int, loaded: Int) {
         let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": folder.path])
         _ = try context.programs.kernel("record", of: spec)
@@ -96,6 +97,33 @@ import Testing
     }
   }
 
+  /// A binary that the driver takes, but that has other kernels.
+  @Test func anEntryWithoutTheKernelIsReplaced() throws {
+    try withFolder { folder in
+      let environment = ["KEEL_CACHE_DIR": folder.path]
+      let cache = BinaryCache(environment: environment)
+      func build(_ name: String, _ file: String) throws -> [Int] {
+        let context = try ComputeContext(Device.best(), environment: environment)
+        _ = try context.programs.kernel(name, of: ProgramSpec(file, .float32))
+        return [context.programs.compiledCount, context.programs.loadedCount]
+      }
+      #expect(try build("record", "record.cl") == [1, 0])
+      let key = try #require(entries(folder).first).deletingPathExtension().lastPathComponent
+      #expect(try build("sgd_each", "sgd.cl") == [1, 0])
+      let other = try #require(entries(folder).map { $0.deletingPathExtension().lastPathComponent }.first { $0 != key })
+      cache.write(key, try #require(cache.read(other)))
+      #expect(try build("record", "record.cl") == [1, 1], "loaded, of no use, compiled")
+      #expect(try build("record", "record.cl") == [0, 1], "the entry was replaced")
+
+      // A kernel that no source has is an error, not a compilation at each request.
+      let context = try ComputeContext(Device.best(), environment: environment)
+      for _ in 0..<3 {
+        #expect(throws: CLError.self) { try context.programs.kernel("none", of: ProgramSpec("record.cl", .float32)) }
+      }
+      #expect(context.programs.compiledCount == 1)
+    }
+  }
+
   @Test func cacheThatIsOffOrCannotBeWrittenIsNoError() throws {
     try withFolder { folder in
       // A file stands where the folder would be.
@@ -104,7 +132,7 @@ import Testing
       try Data().write(to: folder)
       for directory in ["", folder.path] {
         let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": directory])
-        _ = try context.programs.kernel("record", of: ProgramSpec("record.cl", real: "float"))
+        _ = try context.programs.kernel("record", of: ProgramSpec("record.cl", .float32))
         #expect(context.programs.compiledCount == 1)
       }
     }

@@ -1,5 +1,6 @@
 import Foundation
 import KeelCL
+import KeelCore
 import KeelKernels
 import KeelPrimitives
 import Testing
@@ -29,7 +30,7 @@ import Testing
 
   @Test func programIsBuiltOnceForAText() throws {
     let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
-    let spec = ProgramSpec("sgd.cl", real: "float")
+    let spec = ProgramSpec("sgd.cl", .float32)
     _ = try context.programs.kernel("sgd_each", of: spec)
     _ = try context.programs.kernel("sgd_blocks", of: spec)
     #expect(context.programs.compiledCount == 1)
@@ -42,7 +43,7 @@ import Testing
 
   @Test func compilersMessageNamesFileAndLine() throws {
     let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
-    var spec = ProgramSpec("elementwise.cl", real: "float")
+    var spec = ProgramSpec("elementwise.cl", .float32)
     spec.define("ELEMENTWISE_PARAMETERS", "__global REAL* o0")
     spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "STORE(o0, i, nonsense)")
     let error = #expect(throws: CLError.self) { try context.programs.kernel("elementwise_each", of: spec) }
@@ -53,7 +54,7 @@ import Testing
   @Test func unknownKernelIsNamed() throws {
     let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
     let error = #expect(throws: CLError.self) {
-      try context.programs.kernel("sgd_sideways", of: ProgramSpec("sgd.cl", real: "float"))
+      try context.programs.kernel("sgd_sideways", of: ProgramSpec("sgd.cl", .float32))
     }
     #expect(error.map { "\($0)" }?.contains("sgd_sideways") == true)
   }
@@ -74,7 +75,7 @@ import Testing
     }
     func result(_ environment: [String: String]) throws -> [UInt8] {
       let context = try ComputeContext(Device.best(), environment: environment)
-      let kernel = try context.programs.kernel("elementwise_each", of: ProgramSpec("elementwise.cl", real: "int"))
+      let kernel = try context.programs.kernel("elementwise_each", of: ProgramSpec("elementwise.cl", .int32))
       let (output, input) = (
         try context.buffer(byteCount: 4), try context.buffer(byteCount: 4, filledWith: [1, 0, 0, 0])
       )

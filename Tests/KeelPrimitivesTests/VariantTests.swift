@@ -33,6 +33,13 @@ import Testing
     #expect(try batchNorm([32, 10, 8], 1).variant(on: cpu).name == "rows")
     #expect(try batchNorm([32, 10, 7], 1).variant(on: cpu).name == "naive")
     #expect(try batchNorm([32, 10], 1).variant(on: gpu).name == "naive")
+    func backward(_ shape: Shape) -> BatchNormBackwardProblem {
+      BatchNormBackwardProblem(ChannelExtents(shape, axis: 1), epsilon: 1e-5)
+    }
+    #expect(try backward([32, 10]).variant(on: cpu).name == "columns")
+    #expect(try backward([32, 10, 8]).variant(on: cpu).name == "rows")
+    #expect(try backward([32, 10, 7]).variant(on: cpu).name == "naive")
+    #expect(try backward([32, 10, 8]).variant(on: gpu).name == "naive")
 
     #expect(try ReductionProblem(.sum, outer: 1, reduced: 16385, inner: 1).variant(on: cpu).name == "slices")
     #expect(try ReductionProblem(.sum, outer: 1, reduced: 16384, inner: 1).variant(on: cpu).name == "rows")
