@@ -86,7 +86,9 @@ import Testing
 
   /// A formula that is only slightly off: the biased variance taken for the unbiased one.
   @Test func slightlyWrongFormulaFails() throws {
-    try withKernel("batchnorm_forward_columns.cl", "(M2 + lost) / (REAL)rows", replacedBy: "(M2 + lost) / (REAL)(rows - 1)") { runner in
+    try withKernel(
+      "batchnorm_forward_columns.cl", "(M2 + lost) / (REAL)rows", replacedBy: "(M2 + lost) / (REAL)(rows - 1)"
+    ) { runner in
       guard runner.context.profile.isCPU else { return print("skipped: no CPU device") }
       let result = runner.check(try kernelCase("batchNormForward [1025, 8] axis 1 f32"), variant: "columns")
       #expect(result?.hasFailed == true, "\(String(describing: result))")
