@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Keel
 
 /// `keel`, the command-line tool.
 @main
@@ -13,7 +14,7 @@ struct KeelCommand: AsyncParsableCommand {
       The device is a GPU if there is one, else a CPU. `--device` or the environment variable KEEL_DEVICE picks another, \
       by a part of its name or by the indices that `keel devices` lists.
       """,
-    version: "keel 0.1.0",
+    version: "keel \(keelVersion)",
     subcommands: [
       DevicesCommand.self, TrainCommand.self, EvaluateCommand.self, PredictCommand.self, BenchCommand.self,
       RecalibrateCommand.self, FoldCommand.self,
