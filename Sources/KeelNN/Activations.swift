@@ -29,6 +29,7 @@ extension Tensor {
 
 /// max(x, 0).
 public struct ReLU: Layer {
+  /// A layer without settings.
   public init() {}
   public func callAsFunction(_ x: Tensor) -> Tensor { x.relu() }
   public var configuration: LayerConfiguration? { .relu }
@@ -36,6 +37,7 @@ public struct ReLU: Layer {
 
 /// x where x > 0, else α·(eˣ − 1).
 public struct ELU: Layer {
+  /// Minus the limit for x → −∞; more than 0.
   public let alpha: Double
 
   /// - Parameter alpha: minus the limit for x → −∞; more than 0.
@@ -46,6 +48,7 @@ public struct ELU: Layer {
 
 /// 1/(1 + e⁻ˣ).
 public struct Sigmoid: Layer {
+  /// A layer without settings.
   public init() {}
   public func callAsFunction(_ x: Tensor) -> Tensor { x.sigmoid() }
   public var configuration: LayerConfiguration? { .sigmoid }
@@ -53,6 +56,7 @@ public struct Sigmoid: Layer {
 
 /// The hyperbolic tangent.
 public struct Tanh: Layer {
+  /// A layer without settings.
   public init() {}
   public func callAsFunction(_ x: Tensor) -> Tensor { x.tanh() }
   public var configuration: LayerConfiguration? { .tanh }
@@ -60,6 +64,7 @@ public struct Tanh: Layer {
 
 /// Each sample as one vector: [N, ..] → [N, product of the rest].
 public struct Flatten: Layer {
+  /// A layer without settings.
   public init() {}
   public func callAsFunction(_ x: Tensor) -> Tensor { x.flattened() }
   public var configuration: LayerConfiguration? { .flatten }

@@ -4,13 +4,21 @@ import KeelGraph
 extension BatchNorm {
   /// All settings of the layer as one value.
   public struct Options: Codable, Hashable, Sendable {
+    /// Extent of the axis; more than 0.
     public var channels: Int
+    /// Where the channels are; negative counts from the end, −1 is the last.
     public var axis: Int
+    /// ε, what is added to the variance; more than 0.
     public var epsilon: Double
+    /// How far a batch moves the running statistics.
     public var momentum: Momentum
+    /// Which variance goes into the running one.
     public var runningVariance: RunningVariance
+    /// Whether there is a γ.
     public var scale: Bool
+    /// Whether there is a β.
     public var shift: Bool
+    /// Whether there are running statistics.
     public var tracksRunningStatistics: Bool
 
     /// What is wrong with the settings; nil when nothing is.
@@ -44,6 +52,7 @@ extension BatchNorm.Momentum {
 extension BatchNorm.Momentum: Codable {
   private enum CodingKeys: CodingKey { case new, old }
 
+  /// One key, `new` or `old`.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     switch self {
@@ -52,6 +61,7 @@ extension BatchNorm.Momentum: Codable {
     }
   }
 
+  /// Throws `DecodingError` when neither key is there. The range is checked with the layer's other settings.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     if let weight = try container.decodeIfPresent(Double.self, forKey: .old) {

@@ -50,10 +50,15 @@ public struct BatchNorm: Layer {
     case onnx
   }
 
+  /// γ [C]; nil when left out.
   public let scale: Parameter?
+  /// β [C]; nil when left out.
   public let shift: Parameter?
+  /// μ_r [C]; nil without running statistics.
   public let runningMean: RunningStatistic?
+  /// σ²_r [C]; nil without running statistics.
   public let runningVariance: RunningStatistic?
+  /// The settings that the layer was made with.
   public let options: Options
 
   /// - Parameters:
@@ -100,6 +105,7 @@ public struct BatchNorm: Layer {
     runningVariance = tracks ? RunningStatistic(shape, initialValue: 1) : nil
   }
 
+  /// The normalized operand, of its own shape; `x` has the channels on the axis of the settings.
   public func callAsFunction(_ x: Tensor) -> Tensor {
     x.inLayer(owning: [scale?.path, shift?.path, runningMean?.path]) {
       if let problem = options.problem ?? options.problem(in: x.builder.dtype) {

@@ -13,6 +13,7 @@ import KeelGraph
 public struct Folding {
   /// One batch norm.
   public struct Entry: Hashable, Sendable, CustomStringConvertible {
+    /// What became of it.
     public enum Outcome: Hashable, Sendable {
       /// Path of the linear layer right before it, which now does its work.
       case intoPreceding(String)
@@ -24,12 +25,15 @@ public struct Folding {
 
     /// Paths are those of the original network.
     public var path: String
+    /// Where it went, or why it stays.
     public var outcome: Outcome
 
+    /// Whether a linear layer does its work now.
     public var isFolded: Bool {
       if case .kept = outcome { false } else { true }
     }
 
+    /// As `layers.1: folded into layers.0 before it`.
     public var description: String {
       switch outcome {
       case .intoPreceding(let linear): "\(path): folded into \(linear) before it"
@@ -52,6 +56,7 @@ public struct Folding {
   /// A line a batch norm, in the order of the network.
   public let entries: [Entry]
 
+  /// How many of the batch norms are gone.
   public var foldedCount: Int { entries.filter(\.isFolded).count }
 }
 
@@ -76,6 +81,7 @@ extension Model {
   public func fold(
     _ extent: Folding.Extent = .all, sample: Shape? = nil, tolerance: Double = 1e-6
   ) throws -> Folding {
+    try checkNames("fold")
     guard configuration != nil else {
       throw SettingsError("fold", "expects a network of Keel's own layers that share no parameters")
     }

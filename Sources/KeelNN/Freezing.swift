@@ -77,6 +77,7 @@ extension RunningStatistic {
   /// The first value in the type of the present one; without a value there is nothing to set back.
   func reset() {
     guard let type = value?.type else { return }
-    value = try? HostTensor(type, values: [Double](repeating: initialValue, count: type.count))
+    // As many numbers as the type has elements always fit it; a present value is not to be lost in any case.
+    value = (try? HostTensor(type, values: [Double](repeating: initialValue, count: type.count))) ?? value
   }
 }

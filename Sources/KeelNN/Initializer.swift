@@ -5,8 +5,11 @@ import KeelCore
 /// The fans are read from the shape [.., inputs, outputs]: fan-in is inputs and fan-out is outputs, each times the
 /// extents before them. A vector has both equal to its length.
 public enum Initializer: Hashable, Sendable {
+  /// All 0.
   case zeros
+  /// All 1.
   case ones
+  /// All this number, which is finite.
   case constant(Double)
   /// Normal with σ = √(2 / fan-in), for layers before a ReLU. Source: He, Zhang, Ren, Sun 2015, equation 10.
   case heNormal
@@ -99,12 +102,14 @@ extension Initializer: Codable {
     }
   }
 
+  /// The kind and, where there is one, the value.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(code.kind, forKey: .kind)
     try container.encodeIfPresent(code.value, forKey: .value)
   }
 
+  /// Throws ``SettingsError`` for an unknown kind, `DecodingError` for what is missing.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     let kind = try container.decode(String.self, forKey: .kind)

@@ -20,19 +20,24 @@ public protocol Layer {
 }
 
 extension Layer {
+  /// Nil: a layer of your own has no description.
   public var configuration: LayerConfiguration? { nil }
 }
 
 /// A setting out of its range, or a description that does not fit: who asked, what was expected, what came.
 public struct SettingsError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// Who speaks: a layer, an optimizer, or what was asked for (`load`, `fold`).
   public var operation: String
+  /// What was expected and what came.
   public var message: String
 
+  /// An error of this operation.
   public init(_ operation: String, _ message: String) {
     self.operation = operation
     self.message = message
   }
 
+  /// As `[sgd] expects learningRate ≥ 0, got -0.1`.
   public var description: String { "[\(operation)] \(message)" }
 }
 

@@ -5,13 +5,21 @@ import KeelCore
 /// As JSON an object with its `type`, `{"type": "linear", "inputs": 784, "outputs": 32, …}`. Values and freezing are
 /// not part of it. Reading checks every setting.
 public enum LayerConfiguration: Hashable, Sendable {
+  /// ``Linear``.
   case linear(Linear.Options)
+  /// ``BatchNorm``.
   case batchNorm(BatchNorm.Options)
+  /// ``ReLU``.
   case relu
+  /// ``ELU`` with α > 0.
   case elu(alpha: Double)
+  /// ``Sigmoid``.
   case sigmoid
+  /// ``Tanh``.
   case tanh
+  /// ``Flatten``.
   case flatten
+  /// ``Sequential`` of these layers.
   case sequential([LayerConfiguration])
 
   /// A new layer of this description, its parameters without values.
@@ -47,6 +55,7 @@ extension LayerConfiguration: Codable {
     }
   }
 
+  /// The type and the settings beside it.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(kind.rawValue, forKey: .type)

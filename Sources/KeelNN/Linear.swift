@@ -7,17 +7,25 @@ import KeelGraph
 /// Parameters: `weight` [inputs, outputs] and, with a bias, `bias` [outputs]. Leave the bias out where batch norm
 /// follows: it would be subtracted again.
 public struct Linear: Layer {
+  /// All settings of the layer as one value.
   public struct Options: Codable, Hashable, Sendable {
+    /// Features of the operand; more than 0.
     public var inputs: Int
+    /// Features of the result; more than 0.
     public var outputs: Int
+    /// Whether b is added.
     public var bias: Bool
+    /// How the first weights are drawn.
     public var weight: Initializer
 
     var problem: String? { Shape([inputs, outputs]).problem ?? weight.problem }
   }
 
+  /// W [inputs, outputs].
   public let weight: Parameter
+  /// b [outputs]; nil when left out.
   public let bias: Parameter?
+  /// The settings that the layer was made with.
   public let options: Options
 
   /// - Parameters:
@@ -38,6 +46,7 @@ public struct Linear: Layer {
     bias = options.bias ? Parameter([options.outputs], initializer: start) : nil
   }
 
+  /// x·W + b: [.., inputs] → [.., outputs].
   public func callAsFunction(_ x: Tensor) -> Tensor {
     x.inLayer(owning: [weight.path]) {
       if let problem = options.problem { return x.rejected("linear", problem) }

@@ -11,11 +11,6 @@ public enum Loss: String, Hashable, Sendable, Codable, CaseIterable {
   /// Whether targets are class labels, so that there is an accuracy.
   public var isClassification: Bool { self == .softmaxCrossEntropy }
 
-  /// What targets must be for outputs of this type.
-  public func targetType(for outputs: TensorType) -> TensorType {
-    isClassification ? TensorType(Shape(Array(outputs.shape.dimensions.prefix(1))), .int32) : outputs
-  }
-
   /// The losses [N] of N samples.
   public func callAsFunction(_ outputs: Tensor, _ targets: Tensor) -> Tensor {
     outputs.builder.scope(at: "loss") {

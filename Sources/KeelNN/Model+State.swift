@@ -2,7 +2,7 @@ import KeelCore
 
 extension Model {
   /// The values of all variables by name, parameters first, in the order of declaration; those without a value are
-  /// left out.
+  /// left out. Names are unique in a model that ``initialize(seed:dtype:reset:)`` takes.
   public var state: [(name: String, value: HostTensor)] {
     assignPaths()
     return parameters.compactMap { parameter in parameter.value.map { (parameter.path, $0) } }
@@ -11,8 +11,10 @@ extension Model {
 
   /// Takes the values of all variables from `state`, by name. Either all are taken or, when one does not fit, none.
   ///
-  /// - Throws: ``SettingsError`` that lists the names that are missing, unknown or of another shape.
+  /// - Throws: ``SettingsError`` that lists the names that are missing, unknown or of another shape, or says which name
+  ///   two variables have.
   public func load(_ state: [String: HostTensor]) throws(SettingsError) {
+    try checkNames("load")
     assignPaths()
     let shapes =
       parameters.map { (path: $0.path, shape: $0.shape) } + runningStatistics.map { (path: $0.path, shape: $0.shape) }

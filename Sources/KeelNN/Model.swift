@@ -5,20 +5,26 @@ import KeelGraph
 ///
 /// Names are property paths (`layers.0.weight`, `block.second.bias`), found by walking the stored properties of the
 /// layers: arrays contribute the index, dictionaries the key, optionals nothing. A variable that is reached twice
-/// keeps its first name, and the layers that hold it share it.
+/// keeps its first name, and the layers that hold it share it. Two variables of one name (dictionary keys with dots, a
+/// private property that a superclass has, too) make a model that can't be used: whatever can throw says so.
 public final class Model {
+  /// The layer that the model was made of.
   public let root: any Layer
   /// All parameters, in the order of declaration; a shared one stands there once.
   public let parameters: [Parameter]
   /// All running statistics, in the order of declaration.
   public let runningStatistics: [RunningStatistic]
   private let names: Names
+  /// What is wrong with the names of variables; nil when nothing is.
+  private let nameProblem: String?
 
+  /// Walks through the layer and gives each variable its path. The variables get no values yet.
   public init(_ root: any Layer) {
     var names = Names()
     names.visit(root, "")
     self.root = root
     self.names = names
+    nameProblem = names.problem
     parameters = names.parameters.map(\.variable)
     runningStatistics = names.runningStatistics.map(\.variable)
     names.assign()
@@ -27,11 +33,18 @@ public final class Model {
   /// Traces the network on `x`. Layers that meanwhile were part of another model get their names of this one back.
   public func callAsFunction(_ x: Tensor) -> Tensor {
     assignPaths()
+    if let problem = nameProblem { x.builder.record(GraphError("model", problem)) }
     return root(x)
   }
 
   func assignPaths() { names.assign() }
 
+  /// Throws when two variables have one name.
+  func checkNames(_ operation: String) throws(SettingsError) {
+    if let problem = nameProblem { throw SettingsError(operation, problem) }
+  }
+
+  /// The parameters that the optimizer moves, in the order of declaration.
   public var trainableParameters: [Parameter] { parameters.filter(\.isTrainable) }
 
   /// The description of the network; nil when a layer in it is not one of Keel's, or when layers share a parameter,
@@ -43,9 +56,10 @@ public final class Model {
   /// The same seed gives the same values, whatever is asked for first: a parameter's stream of random numbers is that
   /// of its place in ``parameters``.
   /// - Parameter reset: draw all values again.
-  /// - Throws: ``SettingsError`` with the variable's path, for a shape or an initializer that is impossible and for a value
-  ///   of another shape.
+  /// - Throws: ``SettingsError`` with the variable's path, for a shape or an initializer that is impossible, for a
+  ///   value of another shape, and for a name that two variables have.
   public func initialize(seed: UInt64, dtype: DType = .float32, reset: Bool = false) throws {
+    try checkNames("initialize")
     assignPaths()
     for (position, parameter) in parameters.enumerated() {
       parameter.value = try value(of: parameter.path, parameter.shape, reset ? nil : parameter.value, dtype) {
@@ -83,6 +97,12 @@ private struct Names {
   var runningStatistics: [(variable: RunningStatistic, path: String)] = []
   var places: [(place: Place, path: String)] = []
   var sharesVariables = false
+  /// What is wrong with the names; nil when nothing is.
+  var problem: String? {
+    var known: Set<String> = []
+    let twice = (parameters.map(\.path) + runningStatistics.map(\.path)).first { !known.insert($0).inserted }
+    return twice.map { "expects a name for each variable, got two variables named \($0)" }
+  }
   private var seen: Set<ObjectIdentifier> = []
 
   mutating func visit(_ value: Any, _ path: String) {

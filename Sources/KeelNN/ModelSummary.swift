@@ -6,9 +6,11 @@ import KeelGraph
 /// Layers inside of ``Sequential`` have a row each; another layer is one row, whatever it is made of. Running
 /// statistics count as parameters that are not trained, as Keras counts them.
 public struct ModelSummary: Sendable, CustomStringConvertible {
+  /// One layer.
   public struct Row: Hashable, Sendable {
     /// Property path; the type's name for a model of one layer.
     public var path: String
+    /// Name of the Swift type.
     public var type: String
     /// Shape of the result, `(N, 32)`, where N is the batch.
     public var output: String
@@ -16,14 +18,19 @@ public struct ModelSummary: Sendable, CustomStringConvertible {
     public var parameterCount: Int
   }
 
+  /// In the order in which the layers are called.
   public internal(set) var rows: [Row] = []
+  /// Elements of the parameters that train.
   public internal(set) var trainableCount = 0
+  /// Elements of the parameters that do not train, and of running statistics.
   public internal(set) var nonTrainableCount = 0
   /// Why there are no rows; nil when all is well.
   public internal(set) var error: GraphError?
 
+  /// Elements of all variables.
   public var totalCount: Int { trainableCount + nonTrainableCount }
 
+  /// A table, or the error.
   public var description: String {
     if let error { return error.description }
     let cells =
@@ -48,6 +55,7 @@ extension Model {
   /// - Throws: what tracing throws: the first shape that does not fit, with the layer's path.
   public func summary(input: [Int]) throws(GraphError) -> ModelSummary {
     if let problem = Shape(input).problem { throw GraphError("summary", problem) }
+    do { try checkNames("summary") } catch { throw GraphError(error.operation, error.message) }
     let builder = GraphBuilder(name: "summary", mode: .evaluation)
     let x = builder.input("input", TensorType(Shape([Self.batch] + input), builder.dtype))
     var summary = ModelSummary()

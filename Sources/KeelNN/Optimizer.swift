@@ -4,6 +4,7 @@ import KeelGraph
 public protocol Optimizer: Sendable {
   /// η; schedules multiply it.
   var learningRate: Double { get set }
+  /// The formula with these settings, without η.
   var rule: UpdateRule { get }
   /// Throws a ``SettingsError`` that names the setting out of its range.
   func validate() throws(SettingsError)
@@ -11,9 +12,13 @@ public protocol Optimizer: Sendable {
 
 /// Stochastic gradient descent.
 public struct SGD: Optimizer, Hashable {
+  /// η ≥ 0.
   public var learningRate: Double
+  /// μ in 0..<1, 0 unless said otherwise.
   public var momentum: Double
+  /// Whether to look ahead along the momentum; false unless said otherwise.
   public var nesterov: Bool
+  /// λ ≥ 0, 0 unless said otherwise.
   public var weightDecay: Double
 
   /// - Parameters:
@@ -28,8 +33,10 @@ public struct SGD: Optimizer, Hashable {
     self.weightDecay = weightDecay
   }
 
+  /// ``UpdateRule/sgd(momentum:nesterov:weightDecay:)`` with these settings.
   public var rule: UpdateRule { .sgd(momentum: momentum, nesterov: nesterov, weightDecay: weightDecay) }
 
+  /// Throws for a setting out of the range that stands at it.
   public func validate() throws(SettingsError) {
     try expectNonNegative("sgd", "learningRate", learningRate)
     try expectFraction("sgd", "momentum", momentum)
@@ -42,10 +49,15 @@ public struct SGD: Optimizer, Hashable {
 ///
 /// Source: Kingma & Ba 2015, algorithm 1.
 public struct Adam: Optimizer, Hashable {
+  /// η ≥ 0.
   public var learningRate: Double
+  /// Decay of the first moment, in 0..<1.
   public var beta1: Double
+  /// Decay of the second moment, in 0..<1.
   public var beta2: Double
+  /// ε > 0.
   public var epsilon: Double
+  /// λ ≥ 0, 0 unless said otherwise.
   public var weightDecay: Double
 
   /// - Parameters:
@@ -65,8 +77,10 @@ public struct Adam: Optimizer, Hashable {
     self.weightDecay = weightDecay
   }
 
+  /// ``UpdateRule/adam(beta1:beta2:epsilon:weightDecay:)`` with these settings.
   public var rule: UpdateRule { .adam(beta1: beta1, beta2: beta2, epsilon: epsilon, weightDecay: weightDecay) }
 
+  /// Throws for a setting out of the range that stands at it.
   public func validate() throws(SettingsError) {
     try expectNonNegative("adam", "learningRate", learningRate)
     try expectFraction("adam", "beta1", beta1)

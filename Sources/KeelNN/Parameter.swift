@@ -3,6 +3,7 @@ import KeelGraph
 
 /// A tensor that training changes: a stored property of a layer. Where a tensor is expected it can stand as it is.
 public final class Parameter: TensorConvertible {
+  /// Shape of the values; all extents are more than 0.
   public let shape: Shape
   /// How the values are drawn when the model is initialized.
   public let initializer: Initializer
@@ -13,12 +14,15 @@ public final class Parameter: TensorConvertible {
   /// The values outside of training; nil before they are drawn or loaded.
   public var value: HostTensor?
 
+  /// A parameter without values; a ``Model`` draws them.
   public init(_ shape: Shape, initializer: Initializer = .zeros, isTrainable: Bool = true) {
     self.shape = shape
     self.initializer = initializer
     self.isTrainable = isTrainable
   }
 
+  /// The variable in this graph, in the graph's type. Impossible shapes, and variables of no model, are recorded there
+  /// as errors.
   public func tensor(in builder: GraphBuilder) -> Tensor {
     builder.variable(path, shape, role: .parameter, kind: "parameter")
   }
@@ -26,6 +30,7 @@ public final class Parameter: TensorConvertible {
 
 /// A tensor that training gathers and evaluation uses, and that no optimizer sees: a stored property of a layer.
 public final class RunningStatistic: TensorConvertible {
+  /// Shape of the values; all extents are more than 0.
   public let shape: Shape
   /// The value of all elements at the start.
   public let initialValue: Double
@@ -37,11 +42,14 @@ public final class RunningStatistic: TensorConvertible {
   public var isFrozen = false
   private weak var updatedIn: GraphBuilder?
 
+  /// A statistic without values; a ``Model`` sets them.
   public init(_ shape: Shape, initialValue: Double) {
     self.shape = shape
     self.initialValue = initialValue
   }
 
+  /// The variable in this graph, in the graph's type. Impossible shapes, and variables of no model, are recorded there
+  /// as errors.
   public func tensor(in builder: GraphBuilder) -> Tensor {
     builder.variable(path, shape, role: .runningStatistic, kind: "running statistic")
   }

@@ -10,13 +10,17 @@ import KeelGraph
 ///       Linear(32, 10)
 ///     }
 public struct Sequential: Layer {
+  /// In the order in which they are called.
   public let layers: [any Layer]
   let place = Place()
 
+  /// The layers between the braces.
   public init(@LayerBuilder _ layers: () -> [any Layer]) { self.layers = layers() }
 
+  /// The layers of a list; without any, the operand is the result.
   public init(_ layers: [any Layer]) { self.layers = layers }
 
+  /// The last layer's result.
   public func callAsFunction(_ x: Tensor) -> Tensor {
     layers.indices.reduce(x) { x, index in
       x.builder.scope(at: path(of: index, under: x.builder.path)) { layers[index](x) }
@@ -30,6 +34,7 @@ public struct Sequential: Layer {
 
   static func component(_ index: Int) -> String { "layers.\(index)" }
 
+  /// Nil when one of the layers has none.
   public var configuration: LayerConfiguration? {
     let known = layers.compactMap(\.configuration)
     return known.count == layers.count ? .sequential(known) : nil
@@ -45,12 +50,20 @@ final class Place {
 /// Collects the layers between the braces of ``Sequential``; `if`, `switch` and `for` choose and repeat.
 @resultBuilder
 public enum LayerBuilder {
+  /// A layer.
   public static func buildExpression(_ layer: any Layer) -> [any Layer] { [layer] }
+  /// A list of layers.
   public static func buildExpression(_ layers: [any Layer]) -> [any Layer] { layers }
+  /// Lines one behind the other.
   public static func buildBlock(_ parts: [any Layer]...) -> [any Layer] { parts.flatMap { $0 } }
+  /// An `if` without `else`.
   public static func buildOptional(_ part: [any Layer]?) -> [any Layer] { part ?? [] }
+  /// The first branch of `if` or `switch`.
   public static func buildEither(first part: [any Layer]) -> [any Layer] { part }
+  /// Another branch.
   public static func buildEither(second part: [any Layer]) -> [any Layer] { part }
+  /// A `for` loop.
   public static func buildArray(_ parts: [[any Layer]]) -> [any Layer] { parts.flatMap { $0 } }
+  /// An `if #available`.
   public static func buildLimitedAvailability(_ part: [any Layer]) -> [any Layer] { part }
 }

@@ -73,6 +73,30 @@ import Testing
     #expect(model.configuration == nil)
   }
 
+  @Test func twoVariablesOfOneNameAreAnError() throws {
+    class Base: Layer {
+      private let weight = Parameter([3])
+      func callAsFunction(_ x: Tensor) -> Tensor { x * weight }
+    }
+    final class Derived: Base {
+      private let weight = Parameter([3])
+      override func callAsFunction(_ x: Tensor) -> Tensor { super.callAsFunction(x) * weight }
+    }
+    struct Heads: Layer {
+      let heads: [String: any Layer] = ["a": Sequential([BatchNorm(3)]), "a.layers.0": BatchNorm(3, scale: false)]
+      func callAsFunction(_ x: Tensor) -> Tensor { x }
+    }
+    for (layer, name) in [(Derived() as any Layer, "weight"), (Heads(), "heads.a.layers.0.shift")] {
+      let problem = "expects a name for each variable, got two variables named \(name)"
+      let model = Model(layer)
+      #expect(throws: SettingsError("initialize", problem)) { try model.initialize(seed: 1) }
+      #expect(throws: SettingsError("load", problem)) { try model.load([:]) }
+      #expect(throws: SettingsError("fold", problem)) { try model.fold() }
+      #expect(throws: GraphError("summary", problem)) { try model.summary(input: [3]) }
+      #expect(traceError(layer, [4, 3]) == "[model] \(problem)")
+    }
+  }
+
   @Test func aParameterOutsideOfTheModelIsAnError() {
     struct Hidden: Layer {
       func callAsFunction(_ x: Tensor) -> Tensor { x * Parameter([3]) }
