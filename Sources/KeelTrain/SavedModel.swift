@@ -11,16 +11,22 @@ import KeelNN
 public struct SavedModel {
   /// What is known of a network besides its variables.
   public struct Description: Codable, Sendable, Equatable {
+    /// The layers and their settings.
     public var network: LayerConfiguration
+    /// What was made small.
     public var loss: Loss
     /// Shape of one sample as it is stored, and what its values are multiplied by.
     public var sampleShape: Shape
+    /// More than 0.
     public var scale: Double
+    /// 0 for a regression.
     public var classCount: Int
     /// Name of the data set it was trained on.
     public var data: String
+    /// Name of the recipe it was trained by, if any.
     public var recipe: String?
 
+    /// A description of these parts; checked when it is read from a file.
     public init(
       network: LayerConfiguration, loss: Loss, sampleShape: Shape, scale: Double, classCount: Int, data: String,
       recipe: String? = nil
@@ -35,9 +41,12 @@ public struct SavedModel {
     }
   }
 
+  /// The network with its values.
   public let model: Model
+  /// What is known of it.
   public let description: Description
 
+  /// A model to be written.
   public init(_ model: Model, _ description: Description) {
     self.model = model
     self.description = description
@@ -75,11 +84,18 @@ public struct SavedModel {
   }
 
   /// Writes the file under a temporary name, then renames it.
+  ///
+  /// - Throws: `FormatError` when two variables of the model have one name, or when the file can't be written.
   public func write(to path: String) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     let text = String(decoding: try encoder.encode(description), as: UTF8.self)
-    let tensors = Dictionary(uniqueKeysWithValues: model.state.map { ($0.name, $0.value) })
+    var tensors: [String: HostTensor] = [:]
+    for (name, value) in model.state {
+      guard tensors.updateValue(value, forKey: name) == nil else {
+        throw FormatError("model", path, "expected a name for each variable, got two variables named \(name)")
+      }
+    }
     var metadata = [Self.key: text]
     metadata[Self.frozenKey] = try model.frozenList()
     try Safetensors(tensors: tensors, metadata: metadata).write(to: path)

@@ -1,5 +1,6 @@
 import Foundation
 import KeelCore
+import KeelGraph
 import KeelIO
 import KeelNN
 import Testing
@@ -29,6 +30,20 @@ extension TrainingTests {
     private func description(_ network: LayerConfiguration, _ sample: Shape = [8]) -> SavedModel.Description {
       SavedModel.Description(
         network: network, loss: .softmaxCrossEntropy, sampleShape: sample, scale: 1, classCount: 4, data: "clusters")
+    }
+
+    @Test func variablesOfOneNameAreNotWritten() throws {
+      defer { removeFolder() }
+      struct Heads: Layer {
+        let heads: [String: any Layer] = ["a": Sequential([Linear(8, 4)]), "a.layers.0": Linear(8, 4)]
+        func callAsFunction(_ x: Tensor) -> Tensor { x }
+      }
+      let model = Model(Heads())
+      for parameter in model.parameters { parameter.value = HostTensor(zeros: TensorType(parameter.shape, .float32)) }
+      #expect(
+        message { try SavedModel(model, description(.relu)).write(to: path) }
+          == "[model] \(path): expected a name for each variable, got two variables named heads.a.layers.0.weight")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [])
     }
 
     @Test(arguments: [DType.float32, .float64], ["mnist-bn", "mnist-plain", "hands-on"])
