@@ -46,7 +46,9 @@ struct CalibrationGraph {
     for node in graph.nodes {
       guard case .batchNormRunningUpdate(let update) = node.operation,
         case .input(let mean) = graph.nodes[node.inputs[0].node].operation,
-        case .input(let variance) = graph.nodes[node.inputs[1].node].operation
+        case .input(let variance) = graph.nodes[node.inputs[1].node].operation,
+        // A layer of one's own may move statistics by other values: those of no batch of known size.
+        case .batchNormTraining = graph.nodes[node.inputs[2].node].operation
       else { continue }
       let channels = node.types[0].count
       let values = graph.type(of: graph.nodes[node.inputs[2].node].inputs[0]).count
@@ -64,5 +66,5 @@ struct CalibrationGraph {
 }
 
 extension DataNames {
-  static let calibration = DataNames(prefix: "calibration")
+  static let calibration = DataNames(prefix: "data/calibration")
 }
