@@ -1,5 +1,6 @@
 /// What training gave, epoch by epoch.
 public struct History: Sendable, Codable, Equatable {
+  /// One pass over the data, or what of it was taken.
   public struct Epoch: Sendable, Codable, Equatable {
     /// From 1.
     public var number: Int
@@ -7,19 +8,25 @@ public struct History: Sendable, Codable, Equatable {
     public var trainLoss: Double
     /// Share of samples classified right, 0…1; nil where targets are no classes.
     public var trainAccuracy: Double?
+    /// On the validation data after the epoch; nil without such data, and when training was stopped within the epoch.
     public var validation: Evaluation?
     /// Of training alone: neither compilation nor evaluation.
     public var trainSeconds: Double
     /// Mean loss of each step's batch.
     public var stepLosses: [Double]
 
+    /// Steps taken.
     public var steps: Int { stepLosses.count }
   }
 
+  /// In order; the last one may be incomplete.
   public var epochs: [Epoch] = []
 
+  /// Steps of all epochs.
   public var steps: Int { epochs.reduce(0) { $0 + $1.steps } }
+  /// Seconds of training of all epochs, without compilation and evaluation.
   public var trainSeconds: Double { epochs.reduce(0) { $0 + $1.trainSeconds } }
+  /// Mean over all steps; 0 when there are none.
   public var microsecondsPerStep: Double { steps == 0 ? 0 : trainSeconds / Double(steps) * 1e6 }
 }
 
@@ -29,6 +36,7 @@ public struct Evaluation: Sendable, Codable, Equatable {
   public var loss: Double
   /// Share of samples classified right, 0…1; nil where targets are no classes.
   public var accuracy: Double?
+  /// Samples.
   public var count: Int
 }
 
@@ -38,11 +46,13 @@ public enum TrainingEvent: Sendable {
   case compiled(seconds: Double)
   /// The device has finished `step` of `steps` of the epoch.
   case progress(epoch: Int, step: Int, steps: Int)
+  /// An epoch is over; the model has the values of its end.
   case epoch(History.Epoch)
 }
 
 /// Training that can't go on, or can't begin.
 public struct TrainingError: Error, Equatable, CustomStringConvertible {
+  /// As `[train] expects a batch size above 0, got 0`.
   public let description: String
 
   init(_ message: String) { description = "[train] \(message)" }

@@ -30,13 +30,17 @@ public struct Recalibration: Sendable, Equatable {
     public var path: String
     /// By channel, in double precision; the model has them in its own type.
     public var mean: [Double]
+    /// By channel, biased or not as the layer's running variance is.
     public var variance: [Double]
     /// Values of each channel that were seen.
     public var count: Int
   }
 
+  /// How they were gathered.
   public var mode: Mode
+  /// Samples that were passed through the network.
   public var samples: Int
+  /// Batches that these made.
   public var batches: Int
   /// In the order of the network. Frozen layers, and those without running statistics, are not among them.
   public var layers: [Layer]

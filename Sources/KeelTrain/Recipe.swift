@@ -50,7 +50,10 @@ public enum Recipe: String, Sendable, Codable, CaseIterable {
     }
   }
 
+  /// Passes over the data.
   public var epochs: Int { 10 }
+  /// Samples of a step.
   public var batchSize: Int { 32 }
+  /// Adam with η = 0.01.
   public var optimizer: Adam { Adam(learningRate: 0.01) }
 }

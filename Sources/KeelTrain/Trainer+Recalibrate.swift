@@ -8,7 +8,8 @@ extension Trainer {
   /// and step do not change, and either all statistics are replaced or, when something is thrown, none.
   ///
   /// What the statistics are stands at ``Recalibration/Mode``. Frozen layers normalize by their running statistics and
-  /// keep them. The same data, batch size and seed give the same bits.
+  /// keep them; a statistic that is frozen alone keeps its value. The same data, batch size and seed give the same
+  /// bits.
   ///
   /// - Parameters:
   ///   - batchSize: samples of a batch. The last, shorter batch counts too, as the mode says, unless `dropsLast`.
@@ -17,12 +18,13 @@ extension Trainer {
   ///   - seed: of that order.
   /// - Returns: the new statistics, in double precision.
   /// - Throws: bad sizes, a network without running statistics, a batch of one value a channel, statistics that are
-  ///   not finite, or what the device says.
+  ///   not finite, or what the device says; during `fit`.
   @discardableResult
   public func recalibrate(
     on data: Dataset, mode: Recalibration.Mode = .exact, batchSize: Int = 256, shuffles: Bool = true, seed: UInt64 = 0,
     dropsLast: Bool = false
   ) throws -> Recalibration {
+    try checkIdle("recalibrate")
     guard !model.runningStatistics.isEmpty else {
       throw TrainingError("recalibration expects a network with running statistics, got none")
     }
@@ -40,6 +42,9 @@ extension Trainer {
         try executable.run()
         for (index, norm) in calibration.norms.enumerated() { try gathered[index].take(norm, from: executable) }
       }
+    }
+    guard !gathered.isEmpty else {
+      throw TrainingError("recalibration expects running statistics that follow those of batches, got none")
     }
     let result = Recalibration(
       mode: mode, samples: plan.rows.reduce(0, +), batches: plan.steps, layers: gathered.map(\.layer))
@@ -73,16 +78,17 @@ extension Trainer {
     } catch {
       guard rows == 1, isLast else { throw error }
       throw TrainingError(
-        "the last batch has 1 sample: \(error). Choose another batch size, or leave it out (dropsLast)")
+        "the last batch has 1 sample: \(error). \(Self.shortBatchAdvice)")
     }
   }
 
   /// Takes the statistics over into the model.
   private func store(_ result: Recalibration, _ gathered: [Gathered]) throws {
+    let moving = Set(model.runningStatistics.lazy.filter { !$0.isFrozen }.map(\.path))
     var values: [String: HostTensor] = [:]
     for (layer, gathered) in zip(result.layers, gathered) {
       let (mean, variance) = (gathered.norm.mean, gathered.norm.variance)
-      for (name, numbers) in [(mean, layer.mean), (variance, layer.variance)] {
+      for (name, numbers) in [(mean, layer.mean), (variance, layer.variance)] where moving.contains(name) {
         let value = try HostTensor(TensorType([numbers.count], dtype), values: numbers)
         guard value.doubles.allSatisfy(\.isFinite) else {
           throw TrainingError("recalibration gives \(name) that is not finite; the statistics stay as they were")

@@ -11,10 +11,13 @@ import KeelRuntime
 /// Between calls the values of the model's parameters and running statistics are those in ``Model``; a call takes them to
 /// the device, and `fit` brings them back. The optimizer's state stays with the trainer.
 public final class Trainer {
+  /// The network, whose values between calls are the present ones.
   public let model: Model
+  /// What training makes small.
   public let loss: Loss
   /// Its learning rate may change between calls to `fit`.
   public private(set) var optimizer: any Optimizer
+  /// η of the optimizer, from the next call to `fit` on.
   public var learningRate: Double {
     get { optimizer.learningRate }
     set { optimizer.learningRate = newValue }
@@ -28,19 +31,23 @@ public final class Trainer {
   let options: Executable.Options
   private var epochsSeen = 0
   private var executables: [ExecutableKey: Executable] = [:]
+  /// Executables made so far.
+  private(set) var compilations = 0
+  private var isFitting = false
 
   private enum ExecutableKey: Hashable {
     /// Frozen variables have no update in the graph, so what is trained is part of the key.
     case train(StepShape, trained: [String])
     case evaluate(StepShape)
-    case predict(TensorType, scale: Double)
+    /// Full batches and the short one have variables of their own.
+    case predict(TensorType, scale: Double, isFull: Bool)
 
     /// The variables that the executable is bound to.
     var names: DataNames {
       switch self {
       case .train: .train
       case .evaluate: .evaluation
-      case .predict: .prediction
+      case .predict(_, _, let isFull): isFull ? .prediction : .lastPrediction
       }
     }
   }
@@ -70,7 +77,7 @@ public final class Trainer {
       model.parameters.map { Variable($0.path, TensorType($0.shape, dtype), .parameter) }
       + model.runningStatistics.map { Variable($0.path, TensorType($0.shape, dtype), .runningStatistic) }
     let slots = optimizer.rule.slots.flatMap { slot in
-      model.parameters.map { Variable("\(slot).\($0.path)", TensorType($0.shape, dtype), .optimizerSlot) }
+      model.parameters.map { Variable($0.slotName(slot), TensorType($0.shape, dtype), .optimizerSlot) }
     }
     try variables.declare(state + slots)
   }
@@ -86,7 +93,14 @@ public final class Trainer {
 
   /// Trains for `epochs` passes over `data`.
   ///
+  /// While it runs the values are the device's: `observe` may read those of the last epoch's end in ``model``, but what
+  /// it writes there is lost, and other calls to the trainer throw.
+  ///
+  /// When the device fails in the middle of an epoch, the steps that it has taken are kept and counted in ``step``, as
+  /// long as it still answers; else the model has the values of the last epoch's end.
+  ///
   /// - Parameters:
+  ///   - epochs: 0 or more.
   ///   - batchSize: samples of a step. The last, shorter batch of an epoch is a step too, unless `dropsLast`.
   ///   - validation: evaluated after each epoch.
   ///   - seed: of the order in which samples are seen.
@@ -94,12 +108,15 @@ public final class Trainer {
   ///   - observe: told of progress; returning false stops training after the steps at hand, and what was learnt is
   ///     kept.
   /// - Throws: bad sizes, a shape that does not fit a layer, outputs that do not fit the targets, or what the device
-  ///   says.
+  ///   says; when it is called by its own `observe`.
   @discardableResult
   public func fit(
     _ data: Dataset, epochs: Int, batchSize: Int, validation: Dataset? = nil, seed: UInt64 = 0, shuffles: Bool = true,
     dropsLast: Bool = false, observe: (TrainingEvent) -> Bool = { _ in true }
   ) throws -> History {
+    try checkIdle("fit")
+    isFitting = true
+    defer { isFitting = false }
     guard epochs >= 0 else { throw TrainingError("expects 0 or more epochs, got \(epochs)") }
     try optimizer.validate()
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
@@ -116,7 +133,7 @@ public final class Trainer {
         return try trainingExecutable(StepShape(data, rows: rows, steps: plan.steps))
       } catch let error as GraphError where rows == 1 && batchSize > 1 && data.count > 1 {
         throw TrainingError(
-          "the last batch of an epoch has 1 sample: \(error). Choose another batch size, or leave it out (dropsLast)")
+          "the last batch of an epoch has 1 sample: \(error). \(Self.shortBatchAdvice)")
       }
     }
     // Drivers finish compiling a kernel when it is first enqueued: once here, so that no step waits for it.
@@ -127,11 +144,17 @@ public final class Trainer {
 
     var continues = true
     for number in 1...max(epochs, 1) where epochs > 0 && continues {
-      var epoch = try train(data, plan, steps, number, seed: seed, shuffles: shuffles) { done in
-        continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
-        return continues
+      var epoch: History.Epoch
+      do {
+        epoch = try train(data, plan, steps, number, seed: seed, shuffles: shuffles) { done in
+          continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
+          return continues
+        }
+        try download()
+      } catch {
+        try? takeOverInterrupted()
+        throw error
       }
-      try download()
       if let validation, continues { epoch.validation = try evaluatePrepared(validation) }
       history.epochs.append(epoch)
       continues = observe(.epoch(epoch)) && continues
@@ -146,9 +169,9 @@ public final class Trainer {
   ) throws -> History.Epoch {
     var generator = Philox(seed: seed, stream: UInt64(epochsSeen))
     let order = shuffles ? generator.permutation(data.count) : (0..<Int32(data.count)).map { $0 }
-    epochsSeen += 1
     try variables.write(DataNames.train.order, HostTensor([data.count], order))
     try variables.write(DataNames.train.cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
+    epochsSeen += 1
 
     let start = Date()
     var done = 0
@@ -178,9 +201,15 @@ public final class Trainer {
   /// Steps between two waits of the host: long enough to cost nothing, short enough for a progress bar.
   private static let stepsPerWait = 64
   private static let evaluationBatchSize = 1000
+  /// The ways out where the last batch is too short.
+  static let shortBatchAdvice = "Choose another batch size, or leave the short batch out"
 
   /// Loss and accuracy in evaluation mode; changes nothing.
+  ///
+  /// - Parameter batchSize: samples that the device takes at once; more than 0. It changes the loss by rounding only.
+  /// - Throws: a bad size, samples or targets that do not fit the network, or what the device says; during `fit`.
   public func evaluate(_ data: Dataset, batchSize: Int = 1000) throws -> Evaluation {
+    try checkIdle("evaluate")
     try checkOutputs(for: data, rows: EpochPlan(data, batchSize: batchSize, dropsLast: false).batches[0])
     try upload()
     try prepareEvaluation(data, batchSize: batchSize)
@@ -191,8 +220,14 @@ public final class Trainer {
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
     try place(data, DataNames.evaluation, steps: plan.steps)
     try variables.write(DataNames.evaluation.order, HostTensor([data.count], (0..<Int32(data.count)).map { $0 }))
-    for rows in plan.batches { try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps)).run() }
-    try context.queue.finish()
+    // New ones are enqueued once here, for what drivers put off until then: compilation is no part of an epoch.
+    let known = compilations
+    for rows in plan.batches {
+      let made = compilations
+      let executable = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps))
+      if compilations > made { try executable.run() }
+    }
+    if compilations > known { try context.queue.finish() }
   }
 
   private func evaluatePrepared(_ data: Dataset, batchSize: Int = evaluationBatchSize) throws -> Evaluation {
@@ -208,8 +243,12 @@ public final class Trainer {
 
   /// The network's outputs for samples [n, …], in evaluation mode: [n, …] of the trainer's type.
   ///
-  /// - Parameter scale: multiplies the features, as ``Dataset/scale`` does.
+  /// - Parameters:
+  ///   - scale: multiplies the features, as ``Dataset/scale`` does.
+  ///   - batchSize: samples that the device takes at once; more than 0.
+  /// - Throws: sizes of 0, samples that do not fit the network, or what the device says; during `fit`.
   public func predict(_ features: HostTensor, scale: Double = 1, batchSize: Int = 1000) throws -> HostTensor {
+    try checkIdle("predict")
     guard features.shape.rank > 1, features.shape[0] > 0, batchSize > 0 else {
       throw TrainingError("expects samples [n, …] and a batch size above 0, got \(features.type) and \(batchSize)")
     }
@@ -218,13 +257,14 @@ public final class Trainer {
     var shape = Shape.scalar
     for start in stride(from: 0, to: features.shape[0], by: batchSize) {
       let batch = try features.rows(start..<min(start + batchSize, features.shape[0]))
-      let names = DataNames.prediction
+      let key = ExecutableKey.predict(batch.type, scale: scale, isFull: batch.shape[0] == batchSize)
+      let names = key.names
       if variables.type(of: names.features) != batch.type { forget(names) }
       try variables.place(names.features, batch, .data)
       try variables.place(names.order, HostTensor([batch.shape[0]], (0..<Int32(batch.shape[0])).map { $0 }), .control)
       try variables.place(names.cursor, HostTensor(zeros: Cursor.type), .control)
-      let executable = try executable(.predict(batch.type, scale: scale)) {
-        try model.predictionGraph(batch.type, scale: scale, dtype: dtype)
+      let executable = try executable(key) {
+        try model.predictionGraph(batch.type, names, scale: scale, dtype: dtype)
       }
       try executable.run()
       let outputs = try executable.output("outputs")
@@ -232,6 +272,15 @@ public final class Trainer {
       shape = Shape([features.shape[0]] + outputs.shape.dimensions.dropFirst())
     }
     return try HostTensor(TensorType(shape, dtype), bytes: bytes)
+  }
+
+  /// Throws while `fit` runs: a call of its `observe` would put the host's values, those of the last epoch's end, over
+  /// what the device has learnt since.
+  func checkIdle(_ call: String) throws {
+    guard !isFitting else {
+      throw TrainingError(
+        "fit is running: \(call) expects to be called before or after it, not by observe; return false there to stop")
+    }
   }
 
   /// Throws when the network does not take the samples, or its outputs and the targets do not go together.
@@ -272,6 +321,7 @@ public final class Trainer {
     if let known = executables[key] { return known }
     let made = try Executable(try graph(), variables: variables, options: options)
     executables[key] = made
+    compilations += 1
     return made
   }
 
@@ -289,8 +339,19 @@ public final class Trainer {
 
   /// The device's values to the model.
   private func download() throws {
-    for parameter in model.parameters { parameter.value = try variables.read(parameter.path) }
-    for statistic in model.runningStatistics { statistic.value = try variables.read(statistic.path) }
+    let parameters = try model.parameters.map { try variables.read($0.path) }
+    let statistics = try model.runningStatistics.map { try variables.read($0.path) }
+    for (parameter, value) in zip(model.parameters, parameters) { parameter.value = value }
+    for (statistic, value) in zip(model.runningStatistics, statistics) { statistic.value = value }
+  }
+
+  /// After an error in an epoch: the steps that the device has taken, by its own count, so that parameters, optimizer
+  /// slots and step go on together.
+  private func takeOverInterrupted() throws {
+    try context.queue.finish()
+    let cursor = try variables.read(DataNames.train.cursor).doubles
+    try download()
+    step = max(step, Int(cursor[Cursor.step]))
   }
 
   /// Makes a data set resident. Executables bound to buffers of another size are forgotten.

@@ -2,7 +2,8 @@ import KeelCore
 import KeelGraph
 import KeelNN
 
-/// The variables of a data set on the device, under a common prefix.
+/// The variables of a data set on the device, under a common prefix. No property path begins with one that has a slash,
+/// so these are never the names of parameters.
 struct DataNames {
   let prefix: String
   var features: String { prefix + ".features" }
@@ -12,10 +13,17 @@ struct DataNames {
   /// A row a step: mean loss, number of samples classified right.
   var history: String { prefix + ".history" }
 
-  static let train = DataNames(prefix: "train")
-  static let evaluation = DataNames(prefix: "evaluation")
-  static let prediction = DataNames(prefix: "prediction")
-  static let learningRates = "train.learningRates"
+  static let train = DataNames(prefix: "data/train")
+  static let evaluation = DataNames(prefix: "data/evaluation")
+  static let prediction = DataNames(prefix: "data/prediction")
+  /// The batch that is shorter than the others.
+  static let lastPrediction = DataNames(prefix: "data/lastPrediction")
+  static let learningRates = "data/train.learningRates"
+}
+
+extension Parameter {
+  /// The variable of one of its optimizer slots, as `optimizer/momentum/layers.0.weight`.
+  func slotName(_ slot: String) -> String { "optimizer/\(slot)/\(path)" }
 }
 
 /// What a step's graph is traced for.
@@ -45,7 +53,7 @@ extension Model {
     builder.scope(at: "optimizer") {
       let slots = rule.slots.map { slot in
         zip(trainableParameters, parameters).map { parameter, tensor in
-          builder.input("\(slot).\(parameter.path)", tensor.type, role: .optimizerSlot)
+          builder.input(parameter.slotName(slot), tensor.type, role: .optimizerSlot)
         }
       }
       let rates = builder.input(DataNames.learningRates, TensorType([shape.steps], dtype), role: .control)
@@ -69,9 +77,10 @@ extension Model {
   }
 
   /// One batch of prediction, whose features are the whole of the variable.
-  func predictionGraph(_ features: TensorType, scale: Double, dtype: DType) throws(GraphError) -> Graph {
+  func predictionGraph(
+    _ features: TensorType, _ names: DataNames, scale: Double, dtype: DType
+  ) throws(GraphError) -> Graph {
     let builder = GraphBuilder(name: "predict.\(features.shape[0])", mode: .evaluation, dtype: dtype)
-    let names = DataNames.prediction
     let x = builder.append(
       .gather(Gather(rows: features.shape[0], dtype: dtype, scale: scale)),
       [

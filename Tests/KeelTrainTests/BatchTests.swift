@@ -74,7 +74,7 @@ extension TrainingTests {
         error == """
           [train] the last batch of an epoch has 1 sample: [batchNormTraining] layers.1: training expects more than \
           one value per channel, got [1, 16]: the variance of one value is no estimate. Choose another batch size, \
-          or leave it out (dropsLast)
+          or leave the short batch out
           """)
       #expect(events == 0 && trainer.step == 0)
       #expect(changed(before, trainer.model.bits) == [])

@@ -111,6 +111,23 @@ extension TrainingTests {
       #expect(departure(try trainer.predict(scaled).doubles, values) < 2e-6)
     }
 
+    /// Full batches and the short last one do not drive each other out.
+    @Test func compilesOnce() throws {
+      let trainer = try trained()
+      let data = try clusters(20)
+      let before = trainer.compilations
+      let outputs = try trainer.predict(data.features, batchSize: 8)
+      #expect(trainer.compilations == before + 2)
+      #expect(try trainer.predict(data.features, batchSize: 8) == outputs)
+      #expect(try trainer.predict(clusters(12).features, batchSize: 8).shape == [12, 4])
+      #expect(trainer.compilations == before + 2)
+
+      let evaluation = try trainer.evaluate(data, batchSize: 8)
+      #expect(trainer.compilations == before + 4)
+      #expect(try trainer.evaluate(data, batchSize: 8) == evaluation)
+      #expect(trainer.compilations == before + 4)
+    }
+
     @Test func samplesThatDoNotFit() throws {
       let trainer = try trained()
       let wrong = HostTensor(zeros: TensorType([3, 7], .float32))

@@ -84,7 +84,7 @@ extension Model {
 extension Trainer {
   /// The bytes on the device: all parameters, statistics and optimizer slots.
   func deviceBits() throws -> [String: [UInt8]] {
-    let slots = optimizer.rule.slots.flatMap { slot in model.parameters.map { "\(slot).\($0.path)" } }
+    let slots = optimizer.rule.slots.flatMap { slot in model.parameters.map { $0.slotName(slot) } }
     let names = model.parameters.map(\.path) + model.runningStatistics.map(\.path) + slots
     return Dictionary(uniqueKeysWithValues: try names.map { ($0, try variables.read($0).bytes) })
   }

@@ -2,6 +2,7 @@ import KeelCore
 
 /// Examples and what is to be learnt of them, in host memory, as they are stored.
 public struct Dataset: Sendable {
+  /// For messages and for the description of a saved model.
   public let name: String
   /// `[n, ...]`, `u8` or `f32`.
   public let features: HostTensor
@@ -76,7 +77,9 @@ public struct Dataset: Sendable {
 
 /// What to learn from and what to be judged by.
 public struct DatasetPair: Sendable {
+  /// What is learnt from.
   public let train: Dataset
+  /// What is evaluated on.
   public let test: Dataset
 
   /// Throws ``DatasetError`` when the two are not examples of one thing: shape, type, scale or classes differ.
@@ -99,7 +102,9 @@ public struct DatasetPair: Sendable {
 
 /// A data set does not fit together: `[dataset] mnist: 60000 examples u8[60000, 28, 28] for 59999 labels`.
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
+  /// As `[dataset] digits: expects …, got …`.
   public let description: String
 
+  /// An error in the data set of this name: what was expected, what came.
   public init(_ name: String, _ offence: String) { description = "[dataset] \(name): \(offence)" }
 }

@@ -1,5 +1,6 @@
 import KeelCL
 import KeelCore
+import KeelGraph
 import KeelNN
 import Testing
 
@@ -168,6 +169,28 @@ extension TrainingTests {
       #expect(departure(result.layers[0].mean, statistics(z).mean) < 1e-6)
     }
 
+    @Test(arguments: ["runningMean", "runningVariance"]) func aStatisticFrozenAloneKeepsItsValue(name: String) throws {
+      let trainer = try trainer(network(), on: TrainingTests.device())
+      try trainer.model.freeze("layers.1.\(name)")
+      let before = trainer.model.bits
+      try trainer.recalibrate(on: clusters(40), batchSize: 16)
+      let other = name == "runningMean" ? "runningVariance" : "runningMean"
+      #expect(changed(before, trainer.model.bits) == ["layers.1.\(other)"])
+    }
+
+    @Test func layersOfOnesOwnThatFollowNoBatch() throws {
+      let device = try TrainingTests.device()
+      let data = try clusters(40)
+      let mixed = try trainer(Sequential([Drift(features: 8), Linear(8, 4), BatchNorm(4)]), on: device)
+      let before = mixed.model.bits
+      #expect(try mixed.recalibrate(on: data, batchSize: 16).layers.map(\.path) == ["layers.2"])
+      #expect(changed(before, mixed.model.bits) == ["layers.2.runningMean", "layers.2.runningVariance"])
+      let alone = try trainer(Sequential([Drift(features: 8), Linear(8, 4)]), on: device)
+      #expect(
+        message { try alone.recalibrate(on: data, batchSize: 16) }
+          == "[train] recalibration expects running statistics that follow those of batches, got none")
+    }
+
     @Test func whatCantBeIsSaid() throws {
       let device = try TrainingTests.device()
       let plain = try trainer(network(norm: false), on: device)
@@ -179,7 +202,7 @@ extension TrainingTests {
       #expect(message { try trainer.recalibrate(on: data, batchSize: 0) }.contains("a batch size above 0, got 0"))
       let single = message { try trainer.recalibrate(on: data, batchSize: 32) }
       #expect(single.hasPrefix("[train] the last batch has 1 sample: [batchNormTraining] layers.1: "), "\(single)")
-      #expect(single.hasSuffix("Choose another batch size, or leave it out (dropsLast)"))
+      #expect(single.hasSuffix("Choose another batch size, or leave the short batch out"))
       #expect(try trainer.recalibrate(on: data, batchSize: 32, dropsLast: true).samples == 32)
 
       let before = trainer.model.bits
@@ -213,6 +236,28 @@ extension TrainingTests {
         (0..<columns).map { Double(Float(offset + Double($0 + 1) * 0.5 * random.nextNormal())) }
       }
     }
+  }
+}
+
+/// Moves its statistics towards numbers that no batch has.
+private struct Drift: Layer {
+  let mean: RunningStatistic
+  let variance: RunningStatistic
+
+  init(features: Int) {
+    mean = RunningStatistic([features], initialValue: 0)
+    variance = RunningStatistic([features], initialValue: 1)
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    let builder = x.builder
+    let target = builder.constant(2, mean.shape, x.dtype)
+    let moved = builder.append(
+      .batchNormRunningUpdate(BatchNormRunningUpdate(weight: 0.1, varianceFactor: 1)),
+      [mean.tensor(in: builder), variance.tensor(in: builder), target, target, target])
+    mean.update(with: moved[0])
+    variance.update(with: moved[1])
+    return x
   }
 }
 
