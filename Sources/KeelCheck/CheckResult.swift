@@ -1,4 +1,5 @@
 import Foundation
+import KeelCore
 
 /// What became of one case with one variant.
 public struct CheckResult: Sendable, CustomStringConvertible {
@@ -18,15 +19,31 @@ public struct CheckResult: Sendable, CustomStringConvertible {
     /// In units of the type's epsilon times the bound's scale.
     public var error: Double
     public var bound: Double
+    /// Of the output; nil where it is not known.
+    public var shape: Shape? = nil
+
+    /// ``index`` as a place in the output: `[3, 16]`.
+    public var place: String {
+      guard let shape, shape.count > index, !shape.dimensions.isEmpty else { return "\(index)" }
+      var rest = index
+      var place: [Int] = []
+      for extent in shape.dimensions.reversed() {
+        place.append(rest % extent)
+        rest /= extent
+      }
+      return "\(Array(place.reversed()))"
+    }
 
     /// Above 1 where the bound is broken.
-    var ratio: Double {
+    public var ratio: Double {
       error <= bound ? error / Swift.max(bound, .leastNonzeroMagnitude) : Swift.max(error / bound, 1.5)
     }
   }
 
   public var family: String
-  public var label: String
+  /// Of the case, without its family.
+  public var name: String
+  public var seed: UInt64
   public var device: String
   public var variant: String
   public var verdict: Verdict
@@ -35,7 +52,7 @@ public struct CheckResult: Sendable, CustomStringConvertible {
   public var description: String {
     let numbers = worst.map {
       String(format: "%@ error %.3g eps, bound %.3g", $0.output, $0.error, $0.bound)
-        + ($0.error > $0.bound ? ", at \($0.index): got \($0.got), expected \($0.expected)" : "")
+        + ($0.error > $0.bound ? ", at \($0.place): got \($0.got), expected \($0.expected)" : "")
     }
     let verdict =
       switch verdict {
@@ -43,7 +60,8 @@ public struct CheckResult: Sendable, CustomStringConvertible {
       case .failed(let reason): "FAILED: \(reason)"
       case .skipped(let reason): "skipped: \(reason)"
       }
-    return ["\(label) [\(variant)] on \(device): \(verdict)", numbers].compactMap { $0 }.joined(separator: "; ")
+    let title = "\(family) \(name) [\(variant)] on \(device)"
+    return ["\(title): \(verdict)", numbers].compactMap { $0 }.joined(separator: "; ")
   }
 
   public var hasFailed: Bool { if case .failed = verdict { true } else { false } }
@@ -59,7 +77,10 @@ extension KernelCase {
       let scales: (Int) -> Double
       switch bound.scale {
       case .largest:
-        let largest = expected.lazy.filter(\.isFinite).map(Swift.abs).max() ?? 0
+        let largest = Self.largest(expected)
+        scales = { _ in largest }
+      case .largestOrAtLeast(let least):
+        let largest = Swift.max(Self.largest(expected), least)
         scales = { _ in largest }
       case .each: scales = { Swift.abs(expected[$0]) }
       case .fixed(let scale): scales = { _ in scale }
@@ -83,6 +104,10 @@ extension KernelCase {
       compare(name, Self.sum(terms.map { got[$0] ?? [] }), Self.sum(terms.map { reference[$0] ?? [] }))
     }
     return worst
+  }
+
+  private static func largest(_ values: [Double]) -> Double {
+    values.lazy.filter(\.isFinite).map(Swift.abs).max() ?? 0
   }
 
   private static func sum(_ terms: [[Double]]) -> [Double] {

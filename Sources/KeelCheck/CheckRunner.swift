@@ -6,16 +6,20 @@ import KeelRuntime
 /// Runs kernel cases on a device and holds them against the interpreter in double precision.
 ///
 /// A case passes when every result is within its bound, nothing was written behind any value, no input has changed,
-/// and a second executable, without guards and with memory shared between values, gives the same bits.
+/// and other executables, without guards and with memory shared between values, give the same bits.
 public final class CheckRunner {
   public let context: ComputeContext
   private let guardBytes: Int
-  private var lastReference: (label: String, result: Interpreter.Result)?
+  private let repeats: Int
+  private var lastReference: (label: String, seed: UInt64, result: Interpreter.Result)?
 
-  /// - Parameter guardBytes: canaries behind each value; memory is NaN before the run.
-  public init(_ context: ComputeContext, guardBytes: Int = 256) {
+  /// - Parameters:
+  ///   - guardBytes: canaries behind each value; memory is NaN before the run.
+  ///   - repeats: how many more runs must give the bits of the first.
+  public init(_ context: ComputeContext, guardBytes: Int = 256, repeats: Int = 1) {
     self.context = context
     self.guardBytes = guardBytes
+    self.repeats = repeats
   }
 
   /// The case with every variant of its family that takes it, in the family's order.
@@ -41,12 +45,12 @@ public final class CheckRunner {
     }
   }
 
-  private func result(
+  func result(
     _ kernelCase: KernelCase, _ variant: String, _ verdict: CheckResult.Verdict, _ worst: CheckResult.Worst? = nil
   ) -> CheckResult {
     CheckResult(
-      family: kernelCase.family, label: kernelCase.description, device: context.profile.name, variant: variant,
-      verdict: verdict, worst: worst)
+      family: kernelCase.family, name: kernelCase.name, seed: kernelCase.seed, device: context.profile.name,
+      variant: variant, verdict: verdict, worst: worst)
   }
 
   private func run(_ kernelCase: KernelCase, _ variant: String) throws -> CheckResult {
@@ -57,13 +61,18 @@ public final class CheckRunner {
 
     let reference = try self.reference(kernelCase, graph, inputs)
     let expected = reference.outputs.merging(reference.variables) { $1 }
-    let worst = kernelCase.worst(first.results.mapValues(\.doubles), expected)
+    var worst = kernelCase.worst(first.results.mapValues(\.doubles), expected)
+    if let output = worst?.output {
+      worst?.shape = first.results[kernelCase.sums[output]?.first ?? output]?.type.shape
+    }
     if let worst, worst.error > worst.bound {
       return result(kernelCase, variant, .failed("\(worst.output) is wrong"), worst)
     }
-    let second = try run(kernelCase, graph, inputs, variant, guardBytes: 0)
-    for (name, tensor) in first.results where !second.results[name].isSame(as: tensor) {
-      return result(kernelCase, variant, .failed("\(name) has other bits in a second run"), worst)
+    for number in 0..<repeats {
+      let again = try run(kernelCase, graph, inputs, variant, guardBytes: 0)
+      for (name, tensor) in first.results where !again.results[name].isSame(as: tensor) {
+        return result(kernelCase, variant, .failed("\(name) has other bits in run \(number + 2)"), worst)
+      }
     }
     return result(kernelCase, variant, .passed, worst)
   }
@@ -71,9 +80,11 @@ public final class CheckRunner {
   private func reference(
     _ kernelCase: KernelCase, _ graph: Graph, _ inputs: [String: HostTensor]
   ) throws -> Interpreter.Result {
-    if let lastReference, lastReference.label == kernelCase.description { return lastReference.result }
+    if let lastReference, lastReference.label == kernelCase.description, lastReference.seed == kernelCase.seed {
+      return lastReference.result
+    }
     let result = try Interpreter(graph).run(inputs.mapValues(\.doubles))
-    lastReference = (kernelCase.description, result)
+    lastReference = (kernelCase.description, kernelCase.seed, result)
     return result
   }
 

@@ -46,5 +46,10 @@ extension KernelCases {
       for (variable, value) in zip(changing, results) { t.builder.update(variable, with: value) }
       return [:]
     }
+    // The few values of a small tensor may all lie near 0, as differences; second moments are sums.
+    .bounds(
+      Dictionary(
+        uniqueKeysWithValues: (parameters + slots).filter { !$0.name.hasPrefix("secondMoment") }
+          .map { ($0.name, Bound(eps: 4, of: .largestOrAtLeast(0.25))) }))
   }
 }

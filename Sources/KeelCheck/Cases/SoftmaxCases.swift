@@ -34,8 +34,10 @@ extension KernelCases {
       CaseInput("dloss", [rows]),
     ]
     return [
-      KernelCase(SoftmaxProblem.family, "\(label) loss", dtype, inputs: Array(inputs[..<2]), bound: Bound(eps: 6)) {
-        t in
+      KernelCase(
+        SoftmaxProblem.family, "\(label) loss", dtype, inputs: Array(inputs[..<2]),
+        bound: Bound(eps: 6, of: .largestOrAtLeast(1))
+      ) { t in
         ["loss": t.builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), [t["x"], t["labels"]])[0]]
       }.fused(),
       KernelCase(SoftmaxProblem.family, "\(label) gradient", dtype, inputs: inputs, bound: Bound(eps: 6, of: .fixed(1)))
