@@ -69,6 +69,7 @@ extension KernelSource {
 
   /// A test holds this table against the folders.
   private static let embedded: [String: [UInt8]] = [
+    "adam.cl": PackageResources.adam_cl,
     "batchnorm.clh": PackageResources.batchnorm_clh,
     "batchnorm_backward_columns.cl": PackageResources.batchnorm_backward_columns_cl,
     "batchnorm_backward_dx.cl": PackageResources.batchnorm_backward_dx_cl,
@@ -77,17 +78,17 @@ extension KernelSource {
     "batchnorm_normalize.cl": PackageResources.batchnorm_normalize_cl,
     "batchnorm_running_update.cl": PackageResources.batchnorm_running_update_cl,
     "batchnorm_statistics.cl": PackageResources.batchnorm_statistics_cl,
-    "lanes.clh": PackageResources.lanes_clh,
-    "real.clh": PackageResources.real_clh,
-    "gather.cl": PackageResources.gather_cl,
-    "record.cl": PackageResources.record_cl,
-    "transpose.cl": PackageResources.transpose_cl,
     "elementwise.cl": PackageResources.elementwise_cl,
+    "gather.cl": PackageResources.gather_cl,
     "gemm_naive.cl": PackageResources.gemm_naive_cl,
     "gemm_tiled_cpu.cl": PackageResources.gemm_tiled_cpu_cl,
-    "adam.cl": PackageResources.adam_cl,
-    "sgd.cl": PackageResources.sgd_cl,
+    "guard.clh": PackageResources.guard_clh,
+    "lanes.clh": PackageResources.lanes_clh,
+    "real.clh": PackageResources.real_clh,
+    "record.cl": PackageResources.record_cl,
     "reduce.cl": PackageResources.reduce_cl,
+    "sgd.cl": PackageResources.sgd_cl,
     "softmax_cross_entropy.cl": PackageResources.softmax_cross_entropy_cl,
+    "transpose.cl": PackageResources.transpose_cl,
   ]
 }

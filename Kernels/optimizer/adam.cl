@@ -10,19 +10,22 @@
 //   cursor                      counters of the training loop: t = cursor[2] + 1
 //   logBeta1, logBeta2          natural logarithms, rounded from a wider type
 //
+// Parameter: GUARDED 1 adds the argument `asked` behind the cursor, and nothing changes unless asked[0] is finite.
+//
 // 1 - beta^t is taken as -expm1(t * log beta): subtracting a rounded beta from 1 would keep four digits of 1 - 0.999.
 //
 // Two forms with the same arguments:
 //   adam_blocks   CPU: a work-item owns `block` parameters; global [ceil(n / block)], local [1]
 //   adam_each     any device: one work-item per parameter; global [n] or rounded up, any local size
 
+#include "guard.clh"
 #include "real.clh"
 
 #define ADAM_PARAMETERS                                                                                            \
   __global REAL *restrict parameter, __global REAL *restrict m, __global REAL *restrict v,                         \
       __global const REAL *restrict gradient, __global const REAL *restrict learningRates,                         \
-      __global const int *restrict cursor, REAL beta1, REAL beta2, REAL epsilon, REAL logBeta1, REAL logBeta2,     \
-      REAL weightDecay, long n, long block
+      __global const int *restrict cursor GUARD_PARAMETER, REAL beta1, REAL beta2, REAL epsilon, REAL logBeta1,    \
+      REAL logBeta2, REAL weightDecay, long n, long block
 
 // What all parameters of a step share.
 #define ADAM_SCALARS                                                              \
@@ -42,6 +45,7 @@
   }
 
 KEEL_CPU __kernel void adam_blocks(ADAM_PARAMETERS) {
+  if (!IS_ALLOWED) return;
   ADAM_SCALARS
   size_t i = get_global_id(0) * block;
   const size_t end = min(i + (size_t)block, (size_t)n);
@@ -52,6 +56,7 @@ KEEL_CPU __kernel void adam_blocks(ADAM_PARAMETERS) {
 __kernel void adam_each(ADAM_PARAMETERS) {
   const size_t i = get_global_id(0);
   if (i >= n) return;
+  if (!IS_ALLOWED) return;
   ADAM_SCALARS
   ADAM_UPDATE(REAL, LOAD1, STORE1, i)
 }

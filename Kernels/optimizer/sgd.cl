@@ -1,19 +1,21 @@
 // One step of stochastic gradient descent, as PyTorch computes it, over a flat buffer of parameters.
 //
 //   g        = gradient + weightDecay * p
-//   velocity = momentum * velocity + g       (the first step: velocity = g)
+//   velocity = momentum * velocity + g       (0 before the first step)
 //   p       -= lr * velocity                 (NESTEROV 1: lr * (g + momentum * velocity))
 //
 //   parameter, velocity, gradient   [n]; the first two are updated in place
 //   learningRates                   one rate per step of the epoch: lr = learningRates[cursor[1]]
-//   cursor                          counters of the training loop: cursor[2] is 0 in the first step
+//   cursor                          counters of the training loop
 //
-// Parameters: MOMENTUM 0 drops the velocity, as an argument too, and p -= lr * g; NESTEROV 1.
+// Parameters: MOMENTUM 0 drops the velocity, as an argument too, and p -= lr * g; NESTEROV 1; GUARDED 1 adds the argument
+// `asked` behind the cursor, and nothing changes unless asked[0] is finite.
 //
 // Two forms with the same arguments:
 //   sgd_blocks   CPU: a work-item owns `block` parameters; global [ceil(n / block)], local [1]
 //   sgd_each     any device: one work-item per parameter; global [n] or rounded up, any local size
 
+#include "guard.clh"
 #include "real.clh"
 
 #ifndef MOMENTUM
@@ -27,7 +29,7 @@
 #define VELOCITY_PARAMETER , __global REAL *restrict velocity
 #define SGD_DIRECTION(V, LOAD, STORE, i, g)                                                         \
   {                                                                                                 \
-    const V moved = first_step ? (g) : momentum * LOAD(velocity, i) + (g);                          \
+    const V moved = momentum * LOAD(velocity, i) + (g);                                             \
     STORE(velocity, i, moved);                                                                      \
     (g) = NESTEROV ? (g) + momentum * moved : moved;                                                \
   }
@@ -38,12 +40,10 @@
 
 #define SGD_PARAMETERS                                                                                      \
   __global REAL *restrict parameter VELOCITY_PARAMETER, __global const REAL *restrict gradient,             \
-      __global const REAL *restrict learningRates, __global const int *restrict cursor, REAL momentum,      \
-      REAL weightDecay, long n, long block
+      __global const REAL *restrict learningRates, __global const int *restrict cursor GUARD_PARAMETER,     \
+      REAL momentum, REAL weightDecay, long n, long block
 
-#define SGD_SCALARS                              \
-  const REAL lr = learningRates[cursor[1]];      \
-  const bool first_step = cursor[2] == 0;
+#define SGD_SCALARS const REAL lr = learningRates[cursor[1]];
 
 #define SGD_UPDATE(V, LOAD, STORE, i)                        \
   {                                                          \
@@ -54,6 +54,7 @@
   }
 
 KEEL_CPU __kernel void sgd_blocks(SGD_PARAMETERS) {
+  if (!IS_ALLOWED) return;
   SGD_SCALARS
   size_t i = get_global_id(0) * block;
   const size_t end = min(i + (size_t)block, (size_t)n);
@@ -64,6 +65,7 @@ KEEL_CPU __kernel void sgd_blocks(SGD_PARAMETERS) {
 __kernel void sgd_each(SGD_PARAMETERS) {
   const size_t i = get_global_id(0);
   if (i >= n) return;
+  if (!IS_ALLOWED) return;
   SGD_SCALARS
   SGD_UPDATE(REAL, LOAD1, STORE1, i)
 }

@@ -39,6 +39,9 @@ struct TrainCommand: AsyncParsableCommand {
     help: ArgumentHelp("Where the model is saved. (default: keel-<recipe>.safetensors)", valueName: "file"))
   var out: String?
 
+  @Flag(help: "Leave out steps whose loss is infinite or not a number, and count them, instead of stopping.")
+  var skipNonFinite = false
+
   @Flag(help: "Print one JSON object on standard output, everything else on standard error.")
   var json = false
 
@@ -68,7 +71,8 @@ struct TrainCommand: AsyncParsableCommand {
       batchSize: min(batchSize ?? recipe.batchSize, data.train.count), learningRate: optimizer.learningRate,
       seed: seed)
     let run = TrainingRun(
-      job: job, data: data, epochs: epochs ?? recipe.epochs, optimizer: optimizer, console: console)
+      job: job, data: data, epochs: epochs ?? recipe.epochs, optimizer: optimizer,
+      onNonFiniteLoss: skipNonFinite ? .skip : .stop, console: console)
     try withExtendedLifetime(run.interruption) {
       let (model, report) = try run.train(on: device, header: header(job, choice, data))
       try finish(model, report, choice, data, console)
@@ -108,8 +112,7 @@ struct TrainCommand: AsyncParsableCommand {
     if json { try console.json(report) }
     if let divergence = report.divergence {
       let existing = FileManager.default.fileExists(atPath: outputPath) ? "; \(outputPath) stays as it was" : ""
-      throw CommandError(
-        "train", "\(divergence); nothing was saved\(existing). Try a --learning-rate below \(report.learningRate)")
+      throw CommandError("train", "\(divergence). Nothing was saved\(existing)")
     }
     if console.isClosed {
       console.note("stopped: nobody reads the output" + (report.model.map { "; saved \($0)" } ?? ""))

@@ -6,6 +6,8 @@ struct TrainingReport: Encodable {
   struct Epoch: Encodable {
     var number: Int
     var steps: Int
+    /// Of these, the ones that changed nothing because their loss was not finite.
+    var skippedSteps: Int
     var trainLoss: Figure
     var trainAccuracy: Figure
     var testLoss: Figure
@@ -16,6 +18,7 @@ struct TrainingReport: Encodable {
     init(_ epoch: History.Epoch) {
       number = epoch.number
       steps = epoch.steps
+      skippedSteps = epoch.skippedSteps
       trainLoss = Figure(epoch.trainLoss)
       trainAccuracy = Figure(epoch.trainAccuracy)
       testLoss = Figure(epoch.validation?.loss)
@@ -33,6 +36,7 @@ struct TrainingReport: Encodable {
   /// Epochs trained, one that was cut short included.
   var epochs: Int
   var steps: Int
+  var skippedSteps: Int
   var trainLoss: Figure
   var trainAccuracy: Figure
   var testLoss: Figure
@@ -50,7 +54,7 @@ struct TrainingReport: Encodable {
   var model: String?
   var interrupted: Bool
   var history: [Epoch]
-  /// What shows that the run went astray; nil when all losses are finite. No part of the JSON.
+  /// What shows that the run went astray, and what may help; nil when all losses are finite. No part of the JSON.
   var divergence: String?
 
   /// What was asked for.
@@ -63,7 +67,11 @@ struct TrainingReport: Encodable {
     var seed: UInt64
   }
 
-  init(_ job: Job, _ history: History, seconds: Double, compileSeconds: Double, model: String?, interrupted: Bool) {
+  /// - Parameter nonFinite: what ended the run before its time; nil for nothing.
+  init(
+    _ job: Job, _ history: History, _ nonFinite: NonFiniteLoss? = nil, seconds: Double, compileSeconds: Double,
+    model: String?, interrupted: Bool
+  ) {
     recipe = job.recipe.rawValue
     device = job.device
     data = job.data
@@ -73,6 +81,7 @@ struct TrainingReport: Encodable {
     let last = history.epochs.last
     epochs = history.epochs.count
     steps = history.steps
+    skippedSteps = history.skippedSteps
     trainLoss = Figure(last?.trainLoss)
     trainAccuracy = Figure(last?.trainAccuracy)
     testLoss = Figure(last?.validation?.loss)
@@ -86,24 +95,41 @@ struct TrainingReport: Encodable {
     self.model = model
     self.interrupted = interrupted
     self.history = history.epochs.map(Epoch.init)
-    if let last, last.steps > 0 {
+    let advice = "Try a --learning-rate below \(job.learningRate)"
+    if let nonFinite {
+      let (epoch, step) = (nonFinite.epoch, nonFinite.step)
+      divergence =
+        if let sample = nonFinite.sample {
+          "sample \(sample), met in step \(step) of epoch \(epoch), has a value that is not finite. "
+            + "--skip-non-finite leaves its batches out"
+        } else {
+          "diverged: the loss of step \(step) of epoch \(epoch) is \(Self.name(nonFinite.loss)). \(advice)"
+        }
+    } else if let last, last.steps > 0 {
       let losses = [("training", last.trainLoss), ("test", last.validation?.loss ?? 0)]
       divergence = losses.first { !$0.1.isFinite }.map {
-        "diverged: the \($0.0) loss of epoch \(last.number) is \($0.1.isNaN ? "not a number" : "infinite")"
+        "diverged: the \($0.0) loss of epoch \(last.number) is \(Self.name($0.1)). \(advice)"
       }
     }
   }
 
+  private static func name(_ loss: Double) -> String { loss.isNaN ? "not a number" : "infinite" }
+
   private enum CodingKeys: CodingKey {
-    case recipe, device, data, batchSize, learningRate, seed, epochs, steps, trainLoss, trainAccuracy, testLoss
-    case testAccuracy, seconds, compileSeconds, trainSeconds, microsecondsPerStep, microsecondsPerStepMedian, model
+    case recipe, device, data, batchSize, learningRate, seed, epochs, steps, skippedSteps, trainLoss, trainAccuracy
+    case testLoss, testAccuracy, seconds, compileSeconds, trainSeconds, microsecondsPerStep, microsecondsPerStepMedian,
+      model
     case interrupted, history
   }
 
   var table: String {
     var rows = [
       ["device", device],
-      ["epochs", "\(epochs)\(interrupted ? ", interrupted" : ""), \(Text.count(steps)) steps"],
+      [
+        "epochs",
+        "\(epochs)\(interrupted ? ", interrupted" : ""), \(Text.count(steps)) steps"
+          + (skippedSteps > 0 ? ", \(Text.count(skippedSteps)) skipped" : ""),
+      ],
       ["train", "loss \(Text.loss(trainLoss.value)), accuracy \(Text.accuracy(trainAccuracy.value))"],
       ["test", "loss \(Text.loss(testLoss.value)), accuracy \(Text.accuracy(testAccuracy.value))"],
       [

@@ -7,6 +7,7 @@ struct TrainingRun {
   var data: DatasetPair
   var epochs: Int
   var optimizer: Adam
+  var onNonFiniteLoss: NonFinitePolicy
   var console: Console
   /// Watches for as long as the run is kept, so that a Ctrl-C while the model is saved does not spoil that.
   let interruption = Interruption()
@@ -25,9 +26,7 @@ struct TrainingRun {
     let start = Date()
     var compileSeconds = 0.0
     var stepsBegun = start
-    let history = try trainer.fit(
-      train, epochs: epochs, batchSize: job.batchSize, validation: data.test, seed: job.seed
-    ) { event in
+    let observe = { (event: TrainingEvent) in
       switch event {
       case .compiled(let seconds):
         compileSeconds = seconds
@@ -46,13 +45,22 @@ struct TrainingRun {
       }
       return !interruption.isRequested && !console.isClosed
     }
+    var history: History
+    var nonFinite: NonFiniteLoss?
+    do {
+      history = try trainer.fit(
+        train, epochs: epochs, batchSize: job.batchSize, validation: data.test, seed: job.seed,
+        onNonFiniteLoss: onNonFiniteLoss, observe: observe)
+    } catch let error as NonFiniteLoss {
+      (history, nonFinite) = (error.history, error)
+    }
     console.endProgress()
     let isComplete = history.epochs.count == epochs && history.epochs.last?.validation != nil
     return (
       model,
       TrainingReport(
-        job, history, seconds: Date().timeIntervalSince(start), compileSeconds: compileSeconds, model: nil,
-        interrupted: interruption.isRequested && !isComplete)
+        job, history, nonFinite, seconds: Date().timeIntervalSince(start), compileSeconds: compileSeconds, model: nil,
+        interrupted: interruption.isRequested && !isComplete && nonFinite == nil)
     )
   }
 }

@@ -79,6 +79,30 @@ public final class GraphBuilder {
     updates.append(Update(variable: variable.value, value: tensor.value))
   }
 
+  /// Makes all updates so far depend on a scalar: where it is not finite, at the end of a run each variable has the
+  /// value that it had before. Variables of integers take theirs all the same.
+  public func guardUpdates(by scalar: Tensor) {
+    guard ownsAll([scalar], "guardUpdates"), error == nil else { return }
+    var guarded: [Int: [Tensor]] = [:]
+    var isFinite: Tensor?
+    updates = updates.map { update in
+      let (variable, value) = (tensor(update.variable), tensor(update.value))
+      let node = nodes[update.value.node]
+      if let operation = node.operation.guarded {
+        let results =
+          guarded[update.value.node]
+          ?? scope(at: node.path) { append(operation, node.inputs.map { tensor($0) } + [scalar]) }
+        guarded[update.value.node] = results
+        return Update(variable: update.variable, value: results[update.value.output].value)
+      }
+      guard value.dtype.isFloatingPoint else { return update }
+      // x − x is 0 for a finite x, else NaN.
+      let known = isFinite ?? (scalar - scalar).elementwise(.equal, 0.0)
+      isFinite = known
+      return Update(variable: update.variable, value: known.elementwise(.select, value, variable).value)
+    }
+  }
+
   /// Keeps the first error of the trace.
   public func record(_ error: GraphError) {
     if self.error == nil { self.error = error }

@@ -73,14 +73,8 @@ public struct Interpreter {
       return [gather(operation, operands)]
     case .optimizerStep(let operation):
       return optimizerStep(operation, operands.map(\.values))
-    case .record:
-      var history = operands[0].values
-      let columns = operands[0].shape[1]
-      let row = position(operands[1].values[Cursor.stepInEpoch])
-      if row >= 0, row < operands[0].shape[0] {
-        for (column, value) in operands.dropFirst(2).enumerated() { history[row * columns + column] = value.values[0] }
-      }
-      return [history]
+    case .record(let operation):
+      return record(operation, operands)
     case .fused, .batchNormTraining, .batchNormBackward, .batchNormRunningUpdate, .softmaxCrossEntropy,
       .softmaxCrossEntropyBackward, .topOne:
       throw GraphError(node.operation.rules.name, path: node.path, "runs as its definition says, which is missing")
@@ -145,12 +139,29 @@ public struct Interpreter {
     }
   }
 
+  private func record(_ operation: Record, _ operands: [Operand]) -> [[Double]] {
+    var (history, cursor) = (operands[0].values, operands[1].values)
+    let columns = operands[0].shape[1]
+    let row = position(cursor[Cursor.stepInEpoch])
+    if row >= 0, row < operands[0].shape[0] {
+      for (column, value) in operands.dropFirst(2).enumerated() { history[row * columns + column] = value.values[0] }
+    }
+    let isFinite = operands[2].values[0].isFinite
+    if isFinite || operation.nonFinite != .hold {
+      cursor[Cursor.sample] += Double(operation.rows)
+      cursor[Cursor.stepInEpoch] += 1
+    }
+    if isFinite || operation.nonFinite == .advance { cursor[Cursor.step] += 1 }
+    return [history, cursor]
+  }
+
   private func optimizerStep(_ operation: OptimizerStep, _ operands: [[Double]]) -> [[Double]] {
     let t = operands[1][Cursor.step] + 1
     let rate = operands[0][min(max(position(operands[1][Cursor.stepInEpoch]), 0), operands[0].count - 1)]
     var parameters = operation.parameters.map { operands[$0] }
     let gradients = operation.gradients.map { operands[$0] }
     var slots = operation.rule.slots.indices.map { slot in operation.slot(slot).map { operands[$0] } }
+    if let asked = operation.guardPosition, !operands[asked][0].isFinite { return parameters + slots.flatMap { $0 } }
     for tensor in parameters.indices {
       for i in parameters[tensor].indices {
         switch operation.rule {

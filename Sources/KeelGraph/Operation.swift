@@ -78,6 +78,22 @@ public enum Operation: Hashable, Sendable {
   }
 }
 
+extension Operation {
+  /// The same update, made only where one more operand, a scalar, is finite; nil for what knows no such operand.
+  var guarded: Operation? {
+    switch self {
+    case .batchNormRunningUpdate(var update):
+      update.isGuarded = true
+      return .batchNormRunningUpdate(update)
+    case .optimizerStep(var step):
+      step.isGuarded = true
+      return .optimizerStep(step)
+    default:
+      return nil
+    }
+  }
+}
+
 extension OperationRules {
   /// Throws unless there are `count` operands.
   func expect(_ inputs: [TensorType], count: Int) throws(GraphError) {
@@ -89,6 +105,12 @@ extension OperationRules {
   func expect(_ inputs: [TensorType], count: Int, slot: Expression?) throws(GraphError) {
     if let problem = slot?.problem { throw GraphError(name, problem) }
     try expect(inputs, count: count + (slot.map { $0.inputCount - 1 } ?? 0))
+  }
+
+  /// Throws unless the operand that a guarded update asks, where there is one, has one element.
+  func expectGuard(_ operand: TensorType?) throws(GraphError) {
+    guard let operand, operand.count != 1 else { return }
+    throw GraphError(name, "expects one element as its guard, got \(operand)")
   }
 
   /// Throws unless all operands have one floating-point type; gives it back.

@@ -38,33 +38,37 @@ extension BatchNorm {
 
 extension BatchNorm.Momentum {
   fileprivate var problem: String? {
-    let (name, weight) =
-      switch self {
-      case .new(let weight): ("new", weight)
-      case .old(let weight): ("old", weight)
-      }
+    let (name, weight): (String, Double)
+    switch self {
+    case .new(let new): (name, weight) = ("new", new)
+    case .old(let old): (name, weight) = ("old", old)
+    case .cumulative: return nil
+    }
     // NaN is in no range.
     return (0...1).contains(weight) ? nil : "expects a momentum .\(name) in 0…1, got \(weight)"
   }
 }
 
-/// As `{"new": 0.1}` or `{"old": 0.99}`: the weight is stored as it was given.
+/// As `{"new": 0.1}`, `{"old": 0.99}` or `{"cumulative": true}`: the weight is stored as it was given.
 extension BatchNorm.Momentum: Codable {
-  private enum CodingKeys: CodingKey { case new, old }
+  private enum CodingKeys: CodingKey { case new, old, cumulative }
 
-  /// One key, `new` or `old`.
+  /// One key, `new`, `old` or `cumulative`.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     switch self {
     case .new(let weight): try container.encode(weight, forKey: .new)
     case .old(let weight): try container.encode(weight, forKey: .old)
+    case .cumulative: try container.encode(true, forKey: .cumulative)
     }
   }
 
-  /// Throws `DecodingError` when neither key is there. The range is checked with the layer's other settings.
+  /// Throws `DecodingError` when none of the keys is there. The range is checked with the layer's other settings.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
-    if let weight = try container.decodeIfPresent(Double.self, forKey: .old) {
+    if try container.decodeIfPresent(Bool.self, forKey: .cumulative) == true {
+      self = .cumulative
+    } else if let weight = try container.decodeIfPresent(Double.self, forKey: .old) {
       self = .old(weight)
     } else {
       self = .new(try container.decode(Double.self, forKey: .new))

@@ -7,7 +7,8 @@ import KeelGraph
 ///     evaluation  y = (x − μ_r)·(γ/√(σ²_r + ε)) + β
 ///
 /// Parameters: `scale` γ [C], 1 at the start, and `shift` β [C], 0. Running statistics: `runningMean` μ_r [C], 0, and
-/// `runningVariance` σ²_r [C], 1. Training needs more than one value per channel.
+/// `runningVariance` σ²_r [C], 1. Training needs more than one value per channel; a batch without values is given back
+/// as it is.
 ///
 /// Two switches decide what a call does. The mode is that of the whole graph: `fit` trains, `evaluate` and `predict`
 /// use. ``freeze()`` is the layer's own: γ, β and the running statistics stay as they are and normalize in training,
@@ -15,19 +16,23 @@ import KeelGraph
 ///
 /// Source: Ioffe & Szegedy 2015, algorithms 1 and 2.
 public struct BatchNorm: Layer {
-  /// How far a batch moves the running statistics, in either of the two ways of counting that are in use. Weights are
-  /// in 0…1.
+  /// How far a batch moves the running statistics. Weights are in 0…1.
   public enum Momentum: Hashable, Sendable {
     /// The weight of the *new* value, as PyTorch counts (0.1 there).
     case new(Double)
     /// The weight of the *old* value, as Keras, Flax and ONNX count (0.99 or 0.9 there).
     case old(Double)
+    /// 1/n for the nth batch: the running statistics are the averages over all batches since the start or the last
+    /// reset, all with the same weight, and the first batch replaces the initial values. PyTorch's `momentum=None`.
+    case cumulative
 
-    /// The weight of the new value. For old weights of one half and more, 1 − w has no rounding error.
-    public var newWeight: Double {
+    /// The weight of the new value; nil where it is another for each batch. For old weights of one half and more, 1 − w
+    /// has no rounding error.
+    public var newWeight: Double? {
       switch self {
       case .new(let weight): weight
       case .old(let weight): 1 - weight
+      case .cumulative: nil
       }
     }
   }
@@ -58,6 +63,10 @@ public struct BatchNorm: Layer {
   public let runningMean: RunningStatistic?
   /// σ²_r [C]; nil without running statistics.
   public let runningVariance: RunningStatistic?
+  /// How many batches have moved the running statistics of each channel [C], by whatever momentum; nil without running
+  /// statistics. A batch that is not finite in a channel does not count there, an empty one nowhere. In float32 it
+  /// counts to 2²⁴.
+  public let batchesTracked: RunningStatistic?
   /// The settings that the layer was made with.
   public let options: Options
 
@@ -103,6 +112,7 @@ public struct BatchNorm: Layer {
     shift = options.shift ? Parameter(shape) : nil
     runningMean = tracks ? RunningStatistic(shape, initialValue: 0) : nil
     runningVariance = tracks ? RunningStatistic(shape, initialValue: 1) : nil
+    batchesTracked = tracks ? RunningStatistic(shape, initialValue: 0, countsAsParameter: false) : nil
   }
 
   /// The normalized operand, of its own shape; `x` has the channels on the axis of the settings.
@@ -117,6 +127,8 @@ public struct BatchNorm: Layer {
       guard x.shape[axis] == options.channels else {
         return x.rejected("batchNorm", "expects \(options.channels) channels on axis \(axis), got \(x.shape)")
       }
+      // Of no values there are no statistics: nothing to normalize, nothing to track.
+      if x.shape.count == 0 { return x }
       guard x.builder.mode == .evaluation || isFrozen, let runningMean, let runningVariance else {
         return normalizedByBatch(x, axis)
       }
@@ -133,18 +145,18 @@ public struct BatchNorm: Layer {
         x, scale?.tensor(in: builder) ?? builder.constant(1, shape, x.dtype),
         shift?.tensor(in: builder) ?? builder.constant(0, shape, x.dtype),
       ])
-    guard builder.mode == .training, builder.error == nil, let runningMean, let runningVariance else {
-      return results[0]
-    }
+    guard builder.mode == .training, builder.error == nil, let runningMean, let runningVariance, let batchesTracked
+    else { return results[0] }
     let m = Double(x.shape.count / options.channels)
     let moved = builder.append(
       .batchNormRunningUpdate(
         BatchNormRunningUpdate(
-          weight: options.momentum.newWeight,
+          weight: options.momentum.newWeight.map { .fixed($0) } ?? .cumulative,
           varianceFactor: options.runningVariance == .unbiased ? m / (m - 1) : 1)),
-      [runningMean.tensor(in: builder), runningVariance.tensor(in: builder), results[1], results[2], results[3]])
+      [runningMean, runningVariance, batchesTracked].map { $0.tensor(in: builder) } + results[1...])
     runningMean.update(with: moved[0])
     runningVariance.update(with: moved[1])
+    batchesTracked.update(with: moved[2])
     return results[0]
   }
 

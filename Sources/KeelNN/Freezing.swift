@@ -20,12 +20,12 @@ extension BatchNorm {
 
   private func setFrozen(_ isFrozen: Bool) {
     for parameter in [scale, shift].compactMap({ $0 }) { parameter.isTrainable = !isFrozen }
-    for statistic in [runningMean, runningVariance].compactMap({ $0 }) { statistic.isFrozen = isFrozen }
+    for statistic in [runningMean, runningVariance, batchesTracked].compactMap({ $0 }) { statistic.isFrozen = isFrozen }
   }
 
-  /// The running statistics as at the start: mean 0, variance 1. γ and β stay.
+  /// The running statistics as at the start: mean 0, variance 1, no batches tracked. γ and β stay.
   public func resetRunningStatistics() {
-    for statistic in [runningMean, runningVariance].compactMap({ $0 }) { statistic.reset() }
+    for statistic in [runningMean, runningVariance, batchesTracked].compactMap({ $0 }) { statistic.reset() }
   }
 }
 

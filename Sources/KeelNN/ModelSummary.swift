@@ -101,7 +101,7 @@ extension Model {
       variables.filter { path.isEmpty || $0.path.hasPrefix(path + ".") }.map(\.shape.count).reduce(0, +)
     }
     let frozen = parameters.filter { !$0.isTrainable }.map { ($0.path, $0.shape) }
-    let statistics = runningStatistics.map { ($0.path, $0.shape) }
+    let statistics = runningStatistics.filter(\.countsAsParameter).map { ($0.path, $0.shape) }
     return (elements(trainableParameters.map { ($0.path, $0.shape) }), elements(frozen + statistics))
   }
 

@@ -34,6 +34,9 @@ public final class RunningStatistic: TensorConvertible {
   public let shape: Shape
   /// The value of all elements at the start.
   public let initialValue: Double
+  /// Whether its elements are among a network's parameters, those that do not train, when these are counted. Not for
+  /// what only keeps count.
+  public let countsAsParameter: Bool
   /// Property path in the model, `layers.1.runningMean`; empty before the statistic is part of a ``Model``.
   public internal(set) var path = ""
   /// The values outside of training; nil before the model is initialized or loaded.
@@ -43,9 +46,10 @@ public final class RunningStatistic: TensorConvertible {
   private weak var updatedIn: GraphBuilder?
 
   /// A statistic without values; a ``Model`` sets them.
-  public init(_ shape: Shape, initialValue: Double) {
+  public init(_ shape: Shape, initialValue: Double, countsAsParameter: Bool = true) {
     self.shape = shape
     self.initialValue = initialValue
+    self.countsAsParameter = countsAsParameter
   }
 
   /// The variable in this graph, in the graph's type. Impossible shapes, and variables of no model, are recorded there

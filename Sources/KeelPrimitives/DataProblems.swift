@@ -116,22 +116,36 @@ public struct TransposeProblem: KernelProblem {
   }
 }
 
-/// Scalars written into a row of a history. Operands: outputs the history; inputs the scalars, then the cursor.
+/// Scalars written into a row of a history, and the cursor moved on. Operands: outputs history and cursor, changed in
+/// place; inputs the scalars.
 public struct RecordProblem: KernelProblem {
   /// Rows of the history.
   public var rows: Int
   /// Scalars in a row.
   public var columns: Int
-  /// The entry of the cursor that counts.
-  public var component: Int
+  /// How far the cursor moves in the data.
+  public var samples: Int
+  /// What it does where the first scalar is not finite.
+  public var nonFinite: NonFinite
   /// Element type of the floating-point operands.
   public var dtype: DType
 
+  /// As the kernel's parameter has them.
+  public enum NonFinite: Int, Hashable, Sendable {
+    /// Moves on all the same.
+    case advance = 0
+    /// Leaves out the optimizer's step.
+    case skip = 1
+    /// Stays.
+    case hold = 2
+  }
+
   /// The problem of these sizes.
-  public init(rows: Int, columns: Int, component: Int, dtype: DType = .float32) {
+  public init(rows: Int, columns: Int, samples: Int, nonFinite: NonFinite = .advance, dtype: DType = .float32) {
     self.rows = rows
     self.columns = columns
-    self.component = component
+    self.samples = samples
+    self.nonFinite = nonFinite
     self.dtype = dtype
   }
 
@@ -145,10 +159,11 @@ public struct RecordProblem: KernelProblem {
     Variant("naive") { problem, operands, context in
       var spec = ProgramSpec("record.cl", problem.dtype)
       spec.define("COUNT", "\(problem.columns)")
+      spec.define("NON_FINITE", "\(problem.nonFinite.rawValue)")
       return [
         try context.bind(
           "record", of: spec,
-          (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(problem.component), .int(problem.rows)],
+          (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(problem.samples), .int(problem.rows)],
           global: [1], label: problem.label)
       ]
     }

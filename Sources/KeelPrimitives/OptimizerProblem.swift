@@ -4,7 +4,8 @@ import KeelCore
 
 /// The update of a flat run of parameters.
 ///
-/// Operands: outputs parameters and slots, changed in place; inputs gradients, learning rates, cursor.
+/// Operands: outputs parameters and slots, changed in place; inputs gradients, learning rates, cursor, and when it is
+/// guarded a scalar: nothing changes unless that is finite.
 public struct OptimizerProblem: KernelProblem {
   /// The formula, and its settings.
   public enum Rule: Hashable, Sendable {
@@ -18,12 +19,15 @@ public struct OptimizerProblem: KernelProblem {
   public var count: Int
   /// Element type of the floating-point operands.
   public var dtype: DType
+  /// Whether a scalar decides.
+  public var isGuarded: Bool
 
   /// The problem of these sizes.
-  public init(_ rule: Rule, count: Int, dtype: DType = .float32) {
+  public init(_ rule: Rule, count: Int, dtype: DType = .float32, isGuarded: Bool = false) {
     self.rule = rule
     self.count = count
     self.dtype = dtype
+    self.isGuarded = isGuarded
   }
 
   /// The name of the family.
@@ -63,6 +67,7 @@ public struct OptimizerProblem: KernelProblem {
       spec = ProgramSpec("adam.cl", dtype)
       settings = [beta1, beta2, epsilon, log(beta1), log(beta2), weightDecay]
     }
+    if isGuarded { spec.define("GUARDED", "1") }
     return try context.bind(
       "\(name)_\(form)", of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + settings.map { .real($0) }

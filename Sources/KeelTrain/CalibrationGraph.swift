@@ -8,6 +8,8 @@ struct CalibrationGraph {
   struct Norm {
     let mean: String
     let variance: String
+    /// The count of batches.
+    let batches: String
     let channels: Int
     /// Values a channel in the batch, m.
     let count: Double
@@ -47,15 +49,16 @@ struct CalibrationGraph {
       guard case .batchNormRunningUpdate(let update) = node.operation,
         case .input(let mean) = graph.nodes[node.inputs[0].node].operation,
         case .input(let variance) = graph.nodes[node.inputs[1].node].operation,
+        case .input(let batches) = graph.nodes[node.inputs[2].node].operation,
         // A layer of one's own may move statistics by other values: those of no batch of known size.
-        case .batchNormTraining = graph.nodes[node.inputs[2].node].operation
+        case .batchNormTraining = graph.nodes[node.inputs[3].node].operation
       else { continue }
       let channels = node.types[0].count
-      let values = graph.type(of: graph.nodes[node.inputs[2].node].inputs[0]).count
+      let values = graph.type(of: graph.nodes[node.inputs[3].node].inputs[0]).count
       let norm = Norm(
-        mean: mean.label, variance: variance.label, channels: channels, count: Double(values / channels),
-        varianceFactor: update.varianceFactor)
-      for (figure, value) in zip([Norm.Figure.mean, .residual, .variance], node.inputs[2...]) {
+        mean: mean.label, variance: variance.label, batches: batches.label, channels: channels,
+        count: Double(values / channels), varianceFactor: update.varianceFactor)
+      for (figure, value) in zip([Norm.Figure.mean, .residual, .variance], node.inputs[3...]) {
         graph.outputs.append(Graph.Output(name: norm.output(figure), value: value))
       }
       norms.append(norm)

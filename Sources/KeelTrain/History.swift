@@ -4,9 +4,9 @@ public struct History: Sendable, Codable, Equatable {
   public struct Epoch: Sendable, Codable, Equatable {
     /// From 1.
     public var number: Int
-    /// Mean loss over the samples of the epoch, each seen while the parameters moved.
+    /// Mean loss over the samples of the epoch, each seen while the parameters moved; those of skipped steps left out.
     public var trainLoss: Double
-    /// Share of samples classified right, 0…1; nil where targets are no classes.
+    /// Share of these samples classified right, 0…1; nil where targets are no classes.
     public var trainAccuracy: Double?
     /// On the validation data after the epoch; nil without such data, and when training was stopped within the epoch.
     public var validation: Evaluation?
@@ -15,8 +15,10 @@ public struct History: Sendable, Codable, Equatable {
     /// Mean loss of each step's batch.
     public var stepLosses: [Double]
 
-    /// Steps taken.
+    /// Steps taken, skipped ones included.
     public var steps: Int { stepLosses.count }
+    /// Steps that changed nothing, because their loss was not finite: ``NonFinitePolicy/skip``.
+    public var skippedSteps: Int { stepLosses.count { !$0.isFinite } }
   }
 
   /// In order; the last one may be incomplete.
@@ -24,6 +26,8 @@ public struct History: Sendable, Codable, Equatable {
 
   /// Steps of all epochs.
   public var steps: Int { epochs.reduce(0) { $0 + $1.steps } }
+  /// Steps of all epochs that changed nothing.
+  public var skippedSteps: Int { epochs.reduce(0) { $0 + $1.skippedSteps } }
   /// Seconds of training of all epochs, without compilation and evaluation.
   public var trainSeconds: Double { epochs.reduce(0) { $0 + $1.trainSeconds } }
   /// Mean over all steps; 0 when there are none.

@@ -9,6 +9,6 @@ extension Trainer {
     let shape = StepShape(
       rows: plan.batches[0], features: data.features.type, targets: data.targets.type, scale: data.scale,
       steps: plan.steps)
-    return try trainingExecutable(shape).launches.count
+    return try trainingExecutable(shape, .stop).launches.count
   }
 }

@@ -4,8 +4,8 @@ import KeelNN
 import KeelRuntime
 
 extension Trainer {
-  /// Replaces the model's running statistics by those of `data`, for the parameters as they are. Parameters, optimizer
-  /// and step do not change, and either all statistics are replaced or, when something is thrown, none.
+  /// Replaces the model's running statistics by those of `data`, for the parameters as they are, and their counts of
+  /// batches by the number of batches here. Parameters, optimizer and step do not change, and either all statistics are replaced or, when something is thrown, none.
   ///
   /// What the statistics are stands at ``Recalibration/Mode``. Frozen layers normalize by their running statistics and
   /// keep them; a statistic that is frozen alone keeps its value. The same data, batch size and seed give the same
@@ -88,7 +88,9 @@ extension Trainer {
     var values: [String: HostTensor] = [:]
     for (layer, gathered) in zip(result.layers, gathered) {
       let (mean, variance) = (gathered.norm.mean, gathered.norm.variance)
-      for (name, numbers) in [(mean, layer.mean), (variance, layer.variance)] where moving.contains(name) {
+      let batches = [Double](repeating: Double(result.batches), count: layer.mean.count)
+      let new = [(mean, layer.mean), (variance, layer.variance), (gathered.norm.batches, batches)]
+      for (name, numbers) in new where moving.contains(name) {
         let value = try HostTensor(TensorType([numbers.count], dtype), values: numbers)
         guard value.doubles.allSatisfy(\.isFinite) else {
           throw TrainingError("recalibration gives \(name) that is not finite; the statistics stay as they were")

@@ -39,8 +39,11 @@ struct StepShape: Hashable {
 }
 
 extension Model {
-  /// One step of training: gather, forward, loss, backward, optimizer, record, advance.
-  func trainingGraph(_ shape: StepShape, loss: Loss, rule: UpdateRule, dtype: DType) throws(GraphError) -> Graph {
+  /// One step of training: gather, forward, loss, backward, optimizer, record. Where the loss is not finite, no variable
+  /// of the model or the optimizer changes.
+  func trainingGraph(
+    _ shape: StepShape, loss: Loss, rule: UpdateRule, dtype: DType, onNonFiniteLoss: NonFinitePolicy
+  ) throws(GraphError) -> Graph {
     let builder = GraphBuilder(name: "train.\(shape.rows)", mode: .training, dtype: dtype)
     let names = DataNames.train
     let cursor = builder.input(names.cursor, Cursor.type, role: .control)
@@ -61,18 +64,21 @@ extension Model {
       let moved = builder.append(.optimizerStep(step), [rates, cursor] + parameters + gradients + slots.flatMap { $0 })
       for (old, new) in zip(parameters + slots.flatMap { $0 }, moved) { builder.update(old, with: new) }
     }
-    record(mean, loss.hits(outputs, targets), names, shape, cursor)
+    builder.guardUpdates(by: mean)
+    record(
+      mean, loss.hits(outputs, targets), names, shape, cursor,
+      nonFinite: onNonFiniteLoss == .stop ? .hold : .skip)
     builder.output("loss", mean)
     return try builder.graph()
   }
 
-  /// One batch of evaluation: gather, forward, loss, record, advance.
+  /// One batch of evaluation: gather, forward, loss, record.
   func evaluationGraph(_ shape: StepShape, loss: Loss, dtype: DType) throws(GraphError) -> Graph {
     let builder = GraphBuilder(name: "evaluate.\(shape.rows)", mode: .evaluation, dtype: dtype)
     let names = DataNames.evaluation
     let cursor = builder.input(names.cursor, Cursor.type, role: .control)
     let (outputs, targets) = batch(shape, names, cursor, builder)
-    record(loss(outputs, targets).mean(), loss.hits(outputs, targets), names, shape, cursor)
+    record(loss(outputs, targets).mean(), loss.hits(outputs, targets), names, shape, cursor, nonFinite: .advance)
     return try builder.graph()
   }
 
@@ -122,15 +128,17 @@ extension Model {
 
   /// Writes the step's figures into the history and moves the cursor on.
   private func record(
-    _ mean: Tensor, _ hits: Tensor?, _ names: DataNames, _ shape: StepShape, _ cursor: Tensor
+    _ mean: Tensor, _ hits: Tensor?, _ names: DataNames, _ shape: StepShape, _ cursor: Tensor,
+    nonFinite: Record.NonFinite
   ) {
     let builder = mean.builder
     builder.scope(at: "record") {
       let history = builder.input(names.history, TensorType([shape.steps, 2], builder.dtype), role: .control)
       let figures = [mean, hits?.sum() ?? builder.constant(0)]
-      builder.update(history, with: builder.append(.record(Record()), [history, cursor] + figures)[0])
-      let step = builder.constant([Double(shape.rows), 1, 1], [3], .int32)
-      builder.update(cursor, with: cursor + step)
+      let recorded = builder.append(
+        .record(Record(rows: shape.rows, nonFinite: nonFinite)), [history, cursor] + figures)
+      builder.update(history, with: recorded[0])
+      builder.update(cursor, with: recorded[1])
     }
   }
 }

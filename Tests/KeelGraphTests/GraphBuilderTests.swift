@@ -141,4 +141,32 @@ import Testing
     let kept = try graph { $0.input("x", f32(2, 3, 4)).mean(axes: [1], keepingDimensions: true) }
     #expect(kept.type(of: kept.outputs[0].value) == f32(2, 1, 4))
   }
+
+  @Test(arguments: [1, Double.nan, .infinity, -.infinity]) func guardedUpdates(asked: Double) throws {
+    let builder = GraphBuilder(dtype: .float64)
+    let (weight, count) = (builder.input("weight", f64(2)), builder.input("count", i32(1)))
+    let running = ["mean", "variance", "batches"].map { builder.input($0, f64(2)) }
+    let batch = ["m", "r", "v"].map { builder.input($0, f64(2)) }
+    builder.update(weight, with: weight * 2.0)
+    builder.update(count, with: count + builder.constant([1], [1], .int32))
+    let update = BatchNormRunningUpdate(weight: .fixed(0.5), varianceFactor: 1)
+    let moved = builder.append(.batchNormRunningUpdate(update), running + batch)
+    for (old, new) in zip(running, moved) { builder.update(old, with: new) }
+    builder.guardUpdates(by: builder.input("asked", f64()))
+    // Later updates do not ask.
+    let later = builder.input("later", f64(1))
+    builder.update(later, with: later + 1.0)
+    let graph = try builder.graph()
+    let results = try Interpreter(graph).run([
+      "weight": [1, 2], "count": [5], "mean": [0, 2], "variance": [1, 1], "batches": [3, 0], "m": [2, .nan],
+      "r": [0, 0], "v": [3, 3], "asked": [asked], "later": [7],
+    ]).variables
+    let isFinite = asked.isFinite
+    #expect(results["weight"] == (isFinite ? [2, 4] : [1, 2]))
+    #expect(results["mean"] == (isFinite ? [1, 2] : [0, 2]))
+    #expect(results["variance"] == (isFinite ? [2, 1] : [1, 1]))
+    // A channel that is not finite does not count.
+    #expect(results["batches"] == (isFinite ? [4, 0] : [3, 0]))
+    #expect(results["count"] == [6] && results["later"] == [8])
+  }
 }

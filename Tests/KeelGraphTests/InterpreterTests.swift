@@ -46,7 +46,7 @@ import Testing
         let cursor = b.input("cursor", Cursor.type)
         let row = b.append(
           .gather(Gather(rows: 1, dtype: .float64)), [b.input("data", f64(2)), b.input("order", i32(2)), cursor])[0]
-        return b.append(.record(Record()), [b.input("h", f64(1, 1)), cursor, row.sum()])[0]
+        return b.append(.record(Record(rows: 1)), [b.input("h", f64(1, 1)), cursor, row.sum()])[0]
       }
       #expect(values.count == 1)
     }

@@ -120,11 +120,13 @@ struct RandomGraph {
           let results = builder.append(
             .batchNormTraining(BatchNormTraining(axis: 1, epsilon: 1e-2)),
             [x, parameter("scale", wide), parameter("shift", wide)])
-          let running = ["runningMean", "runningVariance"].map {
+          let running = ["runningMean", "runningVariance", "batchesTracked"].map {
             builder.input("\(layer).\($0)", f32(wide), role: .runningStatistic)
           }
           let moved = builder.append(
-            .batchNormRunningUpdate(BatchNormRunningUpdate(weight: 0.1, varianceFactor: 1.5)), running + results[1...])
+            .batchNormRunningUpdate(
+              BatchNormRunningUpdate(weight: biased ? .cumulative : .fixed(0.1), varianceFactor: 1.5)),
+            running + results[1...])
           for (old, new) in zip(running, moved) { builder.update(old, with: new) }
           x = results[0]
         }
@@ -152,8 +154,10 @@ struct RandomGraph {
       [builder.input("rates", f32(3), role: .control), cursor] + parameters.map(\.tensor) + gradients + slots)
     for (old, new) in zip(parameters.map(\.tensor) + slots, moved) { builder.update(old, with: new) }
     let history = builder.input("history", f32(3, 2), role: .control)
-    builder.update(history, with: builder.append(.record(Record()), [history, cursor, loss, hits])[0])
-    builder.update(cursor, with: cursor + builder.constant([Double(rows), 1, 1], [3], .int32))
+    builder.guardUpdates(by: loss)
+    let recorded = builder.append(.record(Record(rows: rows, nonFinite: .skip)), [history, cursor, loss, hits])
+    builder.update(history, with: recorded[0])
+    builder.update(cursor, with: recorded[1])
     builder.output("loss", loss)
     return try builder.graph()
   }

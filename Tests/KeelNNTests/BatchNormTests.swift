@@ -1,3 +1,4 @@
+import Foundation
 import KeelCore
 import KeelGraph
 import Testing
@@ -15,9 +16,11 @@ import Testing
           %3:4 = batchNormTraining{axis 1, epsilon 1e-05}(%0, %1, %2) : f32[5, 3], f32[3], f32[3], f32[3]  // layers.0
           %4 = layers.0.runningMean{runningStatistic} : f32[3]  // layers.0
           %5 = layers.0.runningVariance{runningStatistic} : f32[3]  // layers.0
-          %6:2 = batchNormRunningUpdate{weight 0.1, varianceFactor 1.25}(%4, %5, %3.1, %3.2, %3.3) : f32[3], f32[3]  // layers.0
-          update "layers.0.runningMean" <- %6.0
-          update "layers.0.runningVariance" <- %6.1
+          %6 = layers.0.batchesTracked{runningStatistic} : f32[3]  // layers.0
+          %7:3 = batchNormRunningUpdate{weight 0.1, varianceFactor 1.25}(%4, %5, %6, %3.1, %3.2, %3.3) : f32[3], f32[3], f32[3]  // layers.0
+          update "layers.0.runningMean" <- %7.0
+          update "layers.0.runningVariance" <- %7.1
+          update "layers.0.batchesTracked" <- %7.2
           output y = %3.0
         }
         """)
@@ -136,11 +139,48 @@ import Testing
     #expect(BatchNorm.Momentum.old(0).newWeight == 1)
     for weight in stride(from: 0.5, through: 1, by: 0.0137) + [0.9, 0.99, 0.999] {
       // In exact arithmetic, so a fused operation must find no remainder.
-      let converted = BatchNorm.Momentum.old(weight).newWeight
+      let converted = BatchNorm.Momentum.old(weight).newWeight ?? .nan
       #expect((-1.0).addingProduct(1, weight) + converted == 0)
       #expect(1 - converted == weight)
     }
-    #expect(Float(BatchNorm.Momentum.old(0.99).newWeight) == 0.01)
+    #expect(BatchNorm.Momentum.old(0.99).newWeight.map { Float($0) } == 0.01)
+    #expect(BatchNorm.Momentum.cumulative.newWeight == nil)
+  }
+
+  @Test func cumulativeStatisticsAreAveragesOverAllBatches() throws {
+    let norm = BatchNorm(2, momentum: .cumulative, runningVariance: .biased)
+    let model = Model(norm)
+    try model.initialize(seed: 0, dtype: .float64)
+    let batches: [[Double]] = [[1e-9, 4, 3e-9, 8], [5, 1, 7, 3], [-2, 0, 2, 6]]
+    var (means, variances): ([[Double]], [[Double]]) = ([], [])
+    for (index, batch) in batches.enumerated() {
+      let mean = [(batch[0] + batch[2]) / 2, (batch[1] + batch[3]) / 2]
+      means.append(mean)
+      // Of two values: the square of half their distance.
+      variances.append([pow((batch[0] - batch[2]) / 2, 2), pow((batch[1] - batch[3]) / 2, 2)])
+      let moved = try run(model, [2, 2], batch, mode: .training).variables
+      for statistic in model.runningStatistics {
+        let values = try #require(moved[statistic.path])
+        statistic.value = try HostTensor(TensorType([2], .float64), values: values)
+      }
+      let count = Double(index + 1)
+      #expect(norm.batchesTracked?.value?.doubles == [count, count])
+      func average(_ rows: [[Double]]) -> [Double] { (0..<2).map { c in rows.reduce(0) { $0 + $1[c] } / count } }
+      #expect(isClose(moved["runningMean"], average(means)))
+      #expect(isClose(moved["runningVariance"], average(variances)))
+    }
+    norm.resetRunningStatistics()
+    #expect(norm.batchesTracked?.value?.doubles == [0, 0])
+    #expect(BatchNorm(2, tracksRunningStatistics: false).batchesTracked == nil)
+  }
+
+  @Test func batchWithoutValuesIsGivenBack() throws {
+    for mode in [Mode.training, .evaluation] {
+      let graph = try graph(of: BatchNorm(3), [0, 3], mode: mode)
+      #expect(graph.updates.isEmpty && graph.outputs.map { graph.type(of: $0.value).shape } == [[0, 3]])
+    }
+    #expect(
+      traceError(BatchNorm(3), [0, 4], mode: .training) == "[batchNorm] expects 3 channels on axis 1, got [0, 4]")
   }
 
   @Test func presetsAreThoseOfTheSystems() {

@@ -138,7 +138,9 @@ import Testing
     #expect(
       folding.entries.map(\.description).first == "layers.1: folded into layers.0 before it")
     #expect(folding.entries.map(\.outcome).first == .intoPreceding("layers.0"))
-    #expect(folding.model.runningStatistics.map(\.path) == ["layers.2.runningMean", "layers.2.runningVariance"])
+    #expect(
+      folding.model.runningStatistics.map(\.path)
+        == ["runningMean", "runningVariance", "batchesTracked"].map { "layers.2.\($0)" })
     let x = (0..<12).map { Double($0) / 7 }
     let outputs = try [model, folding.model].map { try #require(try run($0, [2, 6], x).outputs["y"]) }
     #expect(departure(outputs[1], outputs[0]) < 1e-13)

@@ -20,8 +20,8 @@ import Testing
       ])
     #expect(
       model.runningStatistics.map(\.path) == [
-        "layers.1.runningMean", "layers.1.runningVariance", "layers.3.norm.runningMean",
-        "layers.3.norm.runningVariance",
+        "layers.1.runningMean", "layers.1.runningVariance", "layers.1.batchesTracked", "layers.3.norm.runningMean",
+        "layers.3.norm.runningVariance", "layers.3.norm.batchesTracked",
       ])
   }
 
@@ -126,7 +126,7 @@ import Testing
     #expect(layer.bias?.value == given)
     #expect(model.parameters.map(\.value?.shape) == [[3, 2], [2], [2], [2]])
     #expect(model.parameters[2].value?.doubles == [1, 1])
-    #expect(model.runningStatistics.map(\.value?.doubles) == [[0, 0], [1, 1]])
+    #expect(model.runningStatistics.map(\.value?.doubles) == [[0, 0], [1, 1], [0, 0]])
 
     let weight = layer.weight.value
     try model.initialize(seed: 8)

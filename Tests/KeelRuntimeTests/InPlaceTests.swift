@@ -83,7 +83,7 @@ import Testing
     let builder = GraphBuilder()
     let cursor = builder.input("cursor", Cursor.type, role: .control)
     let history = builder.input("history", TensorType([3, 1]), role: .control)
-    builder.update(history, with: builder.append(.record(Record()), [history, cursor, builder.constant(6)])[0])
+    builder.update(history, with: builder.append(.record(Record(rows: 1)), [history, cursor, builder.constant(6)])[0])
     builder.output("before", history)
     try agrees(builder.graph(), ["cursor": [0, 1, 1], "history": [7, 8, 9]])
   }

@@ -70,11 +70,11 @@ func trainingStep(_ dtype: DType, rule: UpdateRule = .adam(beta1: 0.9, beta2: 0.
   let losses = builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), [logits, labels])[0]
   let (loss, correct) = (losses.mean(), builder.append(.topOne(TopOne()), [logits, labels])[0].sum())
 
-  let running = ["mean", "variance"].map {
+  let running = ["mean", "variance", "batches"].map {
     builder.input("running \($0)", TensorType([9], dtype), role: .runningStatistic)
   }
   let moved = builder.append(
-    .batchNormRunningUpdate(BatchNormRunningUpdate(weight: 0.1, varianceFactor: 13.0 / 12)),
+    .batchNormRunningUpdate(BatchNormRunningUpdate(weight: .fixed(0.1), varianceFactor: 13.0 / 12)),
     running + [normalized[1], normalized[2], normalized[3]])
   for (old, new) in zip(running, moved) { builder.update(old, with: new) }
 
@@ -88,8 +88,10 @@ func trainingStep(_ dtype: DType, rule: UpdateRule = .adam(beta1: 0.9, beta2: 0.
   for (old, new) in zip(weights + slots, stepped) { builder.update(old, with: new) }
 
   let history = builder.input("history", TensorType([4, 2], dtype), role: .control)
-  builder.update(history, with: builder.append(.record(Record()), [history, cursor, loss, correct])[0])
-  builder.update(cursor, with: cursor + builder.constant([13, 1, 1], [3], .int32))
+  builder.guardUpdates(by: loss)
+  let recorded = builder.append(.record(Record(rows: 13, nonFinite: .hold)), [history, cursor, loss, correct])
+  builder.update(history, with: recorded[0])
+  builder.update(cursor, with: recorded[1])
   builder.output("loss", loss)
   builder.output("logits", logits)
   for (index, gradient) in gradients.enumerated() { builder.output("d\(index)", gradient) }

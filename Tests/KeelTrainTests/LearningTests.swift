@@ -102,7 +102,7 @@ extension TrainingTests {
       for parameter in trainer.model.parameters { parameter.isTrainable = false }
       let before = trainer.model.bits
       try trainer.fit(clusters(64), epochs: 1, batchSize: 32)
-      #expect(changed(before, trainer.model.bits) == ["layers.1.runningMean", "layers.1.runningVariance"])
+      #expect(changed(before, trainer.model.bits) == networkStatistics)
     }
 
     // MARK: Layers
@@ -139,7 +139,7 @@ extension TrainingTests {
         Linear(8, 4)
       }
       let trainer = try trainer(layer)
-      #expect(trainer.model.parameters.count == 12 && trainer.model.runningStatistics.count == 4)
+      #expect(trainer.model.parameters.count == 12 && trainer.model.runningStatistics.count == 6)
       #expect(trainer.model.parameters[1].path == "layers.0.norm.scale")
       let before = trainer.model.bits
       let history = try trainer.fit(clusters(150), epochs: 8, batchSize: 32, validation: clusters(50))
@@ -225,31 +225,6 @@ extension TrainingTests {
       let history = try trainer.fit(data, epochs: 1, batchSize: 32)
       #expect(abs(try #require(history.epochs.first).trainLoss / expected - 1) < 1e-6)
       #expect(abs(try trainer.evaluate(data, batchSize: 7).loss / expected - 1) < 1e-6)
-    }
-
-    // MARK: What is not a number
-
-    @Test(arguments: [false, true]) func notANumberInTheData(norm: Bool) throws {
-      var values = try clusters(96).features.floats
-      values[40 * 8 + 3] = .nan
-      let data = try Dataset(
-        name: "broken", features: HostTensor([96, 8], values), labels: clusters(96).targets, classCount: 4)
-      let trainer = try trainer(network(norm: norm))
-      let epoch = try #require(trainer.fit(data, epochs: 1, batchSize: 32, shuffles: false).epochs.first)
-      // The loss of the first batch was fine; the second spoilt the parameters.
-      #expect(epoch.stepLosses.map(\.isNaN) == [false, true, true] && epoch.trainLoss.isNaN)
-      // A sample without a number is a wrong answer, not a share that is none.
-      #expect((0...1).contains(try #require(epoch.trainAccuracy)))
-      #expect(try trainer.evaluate(data).loss.isNaN)
-    }
-
-    @Test func infinityInTheData() throws {
-      var values = try clusters(32).features.floats
-      values[5] = .infinity
-      let data = try Dataset(
-        name: "broken", features: HostTensor([32, 8], values), labels: clusters(32).targets, classCount: 4)
-      let epoch = try #require(trainer(network()).fit(data, epochs: 1, batchSize: 32).epochs.first)
-      #expect(!epoch.trainLoss.isFinite)
     }
   }
 }

@@ -90,6 +90,9 @@ extension Trainer {
   }
 }
 
+/// The running statistics of ``network(_:_:norm:)`` by name, sorted.
+let networkStatistics = ["layers.1.batchesTracked", "layers.1.runningMean", "layers.1.runningVariance"]
+
 /// The names of variables whose bytes differ.
 func changed(_ a: [String: [UInt8]], _ b: [String: [UInt8]]) -> [String] { a.keys.filter { a[$0] != b[$0] }.sorted() }
 

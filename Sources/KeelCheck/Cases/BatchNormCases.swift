@@ -63,7 +63,9 @@ extension KernelCases {
         })
       cases.append(backward(dtype, layout, "scaled", [CaseInput("s", [1])]) { dy, t in dy * t["s"] * 0.5 })
     }
-    cases += constantChannels(dtype) + [1, 8, 9, 64, 4097].map { running(dtype, $0) }
+    cases += constantChannels(dtype) + [1, 8, 9, 64, 4097].map { running(dtype, $0, .fixed(0.1)) }
+    cases += [running(dtype, 17, .cumulative), running(dtype, 17, .fixed(1))]
+    cases += [1, .nan].map { running(dtype, 9, .fixed(0.1), asked: $0) }
     return cases
   }
 
@@ -142,24 +144,31 @@ extension KernelCases {
     }
   }
 
-  private static func running(_ dtype: DType, _ channels: Int) -> KernelCase {
-    KernelCase(
-      BatchNormRunningProblem.family, "\(channels)", dtype,
+  /// - Parameter asked: what a guarded update is asked by; nil for none.
+  private static func running(
+    _ dtype: DType, _ channels: Int, _ weight: BatchNormRunningUpdate.Weight, asked: Double? = nil
+  ) -> KernelCase {
+    let title = "\(channels), weight \(weight)" + (asked.map { ", guarded by \($0)" } ?? "")
+    return KernelCase(
+      BatchNormRunningProblem.family, title, dtype,
       inputs: [
         CaseInput("runningMean", [channels], role: .runningStatistic),
         CaseInput("runningVariance", [channels], .uniform(0.5...2), role: .runningStatistic),
+        // The average over no batches so far is what the first one says.
+        CaseInput("batches", [channels], .indexed { Double($0 % 3) }, role: .runningStatistic),
         // Every eighth batch is broken: its channel keeps what it has.
         CaseInput("mean", [channels], .indexed { $0 % 8 == 7 ? .nan : Double($0) * 0.37 - 5 }),
         CaseInput("residual", [channels], .normal(offset: 0, scale: 1e-6)),
         CaseInput("variance", [channels], .indexed { $0 % 16 == 11 ? .infinity : 0.5 + Double($0 % 5) }),
-      ], bound: Bound(eps: 4, of: .largestOrAtLeast(0.25))
+      ] + (asked.map { [CaseInput("asked", [], .values([$0]))] } ?? []),
+      bound: Bound(eps: 4, of: .largestOrAtLeast(0.25))
     ) { t in
-      let (mean, variance) = (t["runningMean"], t["runningVariance"])
+      let old = [t["runningMean"], t["runningVariance"], t["batches"]]
       let new = t.builder.append(
-        .batchNormRunningUpdate(BatchNormRunningUpdate(weight: 0.1, varianceFactor: 32.0 / 31)),
-        [mean, variance, t["mean"], t["residual"], t["variance"]])
-      t.builder.update(mean, with: new[0])
-      t.builder.update(variance, with: new[1])
+        .batchNormRunningUpdate(BatchNormRunningUpdate(weight: weight, varianceFactor: 32.0 / 31)),
+        old + [t["mean"], t["residual"], t["variance"]])
+      for (old, new) in zip(old, new) { t.builder.update(old, with: new) }
+      if asked != nil { t.builder.guardUpdates(by: t["asked"]) }
       return [:]
     }.fused()
   }

@@ -53,20 +53,31 @@ extension KernelCases {
   }
 
   private static func record(_ dtype: DType) -> [KernelCase] {
-    (1...4).flatMap { columns in
-      // The row of the step; a table that is full stays as it is.
-      [0, 4, 5, -1].map { row in
-        let values = (0..<columns).map { CaseInput("v\($0)", []) }
-        return KernelCase(
-          RecordProblem.family, "\(columns) values in row \(row) of 5", dtype,
-          inputs: [CaseInput("history", [5, columns], role: .control), .cursor(stepInEpoch: row)] + values,
-          bound: .exact
-        ) { t in
-          let operands = [t["history"], t["cursor"]] + values.map { t[$0.name] }
-          t.builder.update(t["history"], with: t.builder.append(.record(Record()), operands)[0])
-          return [:]
-        }.fused()
+    // The row of the step; a table that is full stays as it is.
+    let rows = (1...4).flatMap { columns in [0, 4, 5, -1].map { record(dtype, columns: columns, row: $0) } }
+    return rows
+      + [Record.NonFinite.advance, .skip, .hold].flatMap { choice in
+        [0.5, .infinity, .nan].map { record(dtype, columns: 2, row: 3, loss: $0, choice) }
       }
+  }
+
+  private static func record(
+    _ dtype: DType, columns: Int, row: Int, loss: Double? = nil, _ nonFinite: Record.NonFinite = .advance
+  ) -> KernelCase {
+    let values = (0..<columns).map {
+      CaseInput("v\($0)", [], $0 == 0 ? loss.map { .values([$0]) } ?? .normal : .normal)
     }
+    let title = "\(columns) values in row \(row) of 5" + (loss.map { ", loss \($0): \(nonFinite)" } ?? "")
+    return KernelCase(
+      RecordProblem.family, title, dtype,
+      inputs: [CaseInput("history", [5, columns], role: .control), .cursor(sample: 40, stepInEpoch: row, step: 9)]
+        + values, bound: .exact
+    ) { t in
+      let results = t.builder.append(
+        .record(Record(rows: 8, nonFinite: nonFinite)), [t["history"], t["cursor"]] + values.map { t[$0.name] })
+      t.builder.update(t["history"], with: results[0])
+      t.builder.update(t["cursor"], with: results[1])
+      return [:]
+    }.fused()
   }
 }

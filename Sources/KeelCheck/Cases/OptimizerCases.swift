@@ -17,14 +17,19 @@ extension KernelCases {
   static func optimizer(_ dtype: DType) -> [KernelCase] {
     rules.flatMap { title, rule in
       [0, 1000].flatMap { step in
-        [optimizer(dtype, title, rule, step, parameterShapes), optimizer(dtype, title, rule, step, [[9]])]
+        [
+          optimizer(dtype, title, rule, step, parameterShapes), optimizer(dtype, title, rule, step, [[9]]),
+          optimizer(dtype, title, rule, step, [[9], [65]], asked: step == 0 ? 1 : -.infinity),
+        ]
       }
     }
   }
 
+  /// - Parameter asked: what a guarded step is asked by; nil for none.
   private static func optimizer(
-    _ dtype: DType, _ title: String, _ rule: UpdateRule, _ step: Int, _ shapes: [Shape]
+    _ dtype: DType, _ title: String, _ rule: UpdateRule, _ step: Int, _ shapes: [Shape], asked: Double? = nil
   ) -> KernelCase {
+    let title = title + (asked.map { ", guarded by \($0)" } ?? "")
     func tensors(_ name: String, _ source: CaseInput.Source, _ role: Role) -> [CaseInput] {
       shapes.enumerated().map { CaseInput("\(name)\($0.offset)", $0.element, source, role: role) }
     }
@@ -38,12 +43,14 @@ extension KernelCases {
       OptimizerProblem.family, "\(title), \(shapes.count) tensors, step \(step)", dtype,
       inputs: [
         CaseInput("rates", [3], .values([0.3, 0.05, 0.7]), role: .control), .cursor(stepInEpoch: 1, step: step),
-      ] + parameters + gradients + slots, bound: Bound(eps: 4)
+      ] + parameters + gradients + slots + (asked.map { [CaseInput("asked", [], .values([$0]))] } ?? []),
+      bound: Bound(eps: 4)
     ) { t in
       let changing = (parameters + slots).map { t[$0.name] }
       let operands = [t["rates"], t["cursor"]] + (parameters + gradients + slots).map { t[$0.name] }
       let results = t.builder.append(.optimizerStep(OptimizerStep(rule, count: shapes.count)), operands)
       for (variable, value) in zip(changing, results) { t.builder.update(variable, with: value) }
+      if asked != nil { t.builder.guardUpdates(by: t["asked"]) }
       return [:]
     }
     // The few values of a small tensor may all lie near 0, as differences; second moments are sums.

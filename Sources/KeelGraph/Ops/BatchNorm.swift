@@ -138,43 +138,74 @@ public struct BatchNormBackward: OperationRules {
 
 /// Moves running statistics towards those of a batch.
 ///
-///     μ_r ← (1 − α)·μ_r + α·μ    σ²_r ← (1 − α)·σ²_r + α·f·σ²
+///     μ_r ← (1 − α)·μ_r + α·μ    σ²_r ← (1 − α)·σ²_r + α·f·σ²    n ← n + 1
 ///
 /// with α = `weight` (of the new value, as PyTorch counts it) and f = `varianceFactor`, m/(m − 1) for the unbiased
-/// variance or 1. A channel whose batch statistics are not finite keeps its running ones. Operands: running mean,
-/// running variance, mean, residual, variance, all [C].
+/// variance or 1. n counts the batches that moved a channel: one whose batch statistics are not finite keeps its running
+/// ones, and its n.
+///
+/// Operands: running mean, running variance, n, mean, residual, variance, all [C]; when it is guarded also a scalar, and
+/// nothing moves unless that is finite. Results: new running mean, running variance and n.
 public struct BatchNormRunningUpdate: OperationRules {
-  public let weight: Double
-  public let varianceFactor: Double
+  /// α.
+  public enum Weight: Hashable, Sendable, CustomStringConvertible {
+    case fixed(Double)
+    /// 1/(n + 1): the running statistics are the averages over all batches so far, and the first batch replaces what
+    /// they were at the start. PyTorch's `momentum=None`.
+    case cumulative
 
-  public init(weight: Double, varianceFactor: Double) {
+    public var description: String {
+      switch self {
+      case .fixed(let weight): "\(weight)"
+      case .cumulative: "cumulative"
+      }
+    }
+  }
+
+  public let weight: Weight
+  public let varianceFactor: Double
+  public var isGuarded = false
+
+  public init(weight: Weight, varianceFactor: Double) {
     self.weight = weight
     self.varianceFactor = varianceFactor
   }
 
   public var name: String { "batchNormRunningUpdate" }
-  public var attributes: String { "weight \(weight), varianceFactor \(varianceFactor)" }
-  public var outputCount: Int { 2 }
+  public var attributes: String {
+    "weight \(weight), varianceFactor \(varianceFactor)" + (isGuarded ? ", guarded" : "")
+  }
+  public var outputCount: Int { 3 }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
-    try expect(inputs, count: 5)
+    try expect(inputs, count: isGuarded ? 7 : 6)
     try expectReal(inputs)
-    guard inputs.allSatisfy({ $0 == inputs[0] && $0.shape.rank == 1 }) else {
-      throw GraphError(name, "expects five vectors of one length, got \(inputs)")
+    guard inputs[..<6].allSatisfy({ $0 == inputs[0] && $0.shape.rank == 1 }) else {
+      throw GraphError(name, "expects six vectors of one length, got \(Array(inputs[..<6]))")
     }
-    return [inputs[0], inputs[0]]
+    try expectGuard(inputs.dropFirst(6).first)
+    return [inputs[0], inputs[0], inputs[0]]
   }
 
   public func gradient(_ context: GradientContext) -> [Tensor?]? { context.inputs.map { _ in nil } }
 
   public func definition(_ inputs: [Tensor]) -> [Tensor]? {
-    let mean = inputs[0] + (inputs[2] - inputs[0] + inputs[3]) * weight
-    let variance = inputs[1] + (inputs[4] * varianceFactor - inputs[1]) * weight
+    let (batches, batchMean, batchVariance) = (inputs[2] + 1, inputs[3], inputs[5])
+    func moved(_ old: Tensor, by change: Tensor) -> Tensor {
+      switch weight {
+      case .fixed(let weight): old + change * weight
+      case .cumulative: old + change / batches
+      }
+    }
+    let mean = moved(inputs[0], by: batchMean - inputs[0] + inputs[4])
+    let variance = moved(inputs[1], by: batchVariance * varianceFactor - inputs[1])
     // x − x is 0 for a finite x, else NaN.
-    let isFinite = ((inputs[2] - inputs[2]) + (inputs[4] - inputs[4])).elementwise(.equal, 0.0)
-    return [isFinite.elementwise(.select, mean, inputs[0]), isFinite.elementwise(.select, variance, inputs[1])]
+    var difference = (batchMean - batchMean) + (batchVariance - batchVariance)
+    if isGuarded { difference = difference + (inputs[6] - inputs[6]) }
+    let isFinite = difference.elementwise(.equal, 0.0)
+    return zip([mean, variance, batches], inputs).map { isFinite.elementwise(.select, $0, $1) }
   }
-  public var inPlace: [(output: Int, operand: Int)] { [(0, 0), (1, 1)] }
+  public var inPlace: [(output: Int, operand: Int)] { [(0, 0), (1, 1), (2, 2)] }
 }
 
 extension Tensor {

@@ -130,16 +130,34 @@ public struct Gather: OperationRules {
   public var inPlace: [(output: Int, operand: Int)] { [] }
 }
 
-/// Writes scalars into row `cursor[1]` of a history [steps, columns]: losses and counts stay on the device until the
-/// host reads them, at the end of an epoch.
+/// The end of a step: writes scalars into row `cursor[1]` of a history [steps, columns], so that losses and counts stay
+/// on the device until the host reads them, and moves the cursor on.
 ///
-/// Operands: history, cursor, then one scalar a column.
+/// Operands: history, cursor, then one scalar a column. Results: the new history and cursor.
 public struct Record: OperationRules {
-  public init() {}
+  /// What the cursor does after a step whose first scalar, the loss, is not finite.
+  public enum NonFinite: String, Hashable, Sendable {
+    /// It moves on as after every step.
+    case advance
+    /// The step is no step of the optimizer: `cursor[2]` stays.
+    case skip
+    /// It stays where it is, so that the steps that follow do the same work on the same samples and, their updates
+    /// being guarded, change nothing until the host looks.
+    case hold
+  }
+
+  /// Samples of a step.
+  public let rows: Int
+  public let nonFinite: NonFinite
+
+  public init(rows: Int, nonFinite: NonFinite = .advance) {
+    self.rows = rows
+    self.nonFinite = nonFinite
+  }
 
   public var name: String { "record" }
-  public var attributes: String { "" }
-  public var outputCount: Int { 1 }
+  public var attributes: String { "\(rows) rows" + (nonFinite == .advance ? "" : ", non-finite: \(nonFinite)") }
+  public var outputCount: Int { 2 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     guard inputs.count >= 3, inputs.count <= 6, inputs[0].shape.rank == 2, inputs[1] == Cursor.type,
       inputs[0].shape[1] == inputs.count - 2,
@@ -147,11 +165,11 @@ public struct Record: OperationRules {
     else {
       throw GraphError(name, "expects history [steps, columns], cursor and 1 to 4 scalars, one a column, got \(inputs)")
     }
-    return [inputs[0]]
+    return [inputs[0], inputs[1]]
   }
   public func gradient(_ context: GradientContext) -> [Tensor?]? { context.inputs.map { _ in nil } }
   public func definition(_ inputs: [Tensor]) -> [Tensor]? { nil }
-  public var inPlace: [(output: Int, operand: Int)] { [(0, 0)] }
+  public var inPlace: [(output: Int, operand: Int)] { [(0, 0), (1, 1)] }
 }
 
 /// Where a training loop stands, as three integers on the device.

@@ -21,10 +21,12 @@ public enum UpdateRule: Hashable, Sendable {
 /// One update of all parameters.
 ///
 /// Operands: learning rates [steps of an epoch], cursor, then n parameters, n gradients, n of each slot.
+/// When it is guarded there is one more operand, a scalar, and nothing changes unless that is finite.
 /// Results: n parameters, n of each slot. All of a kind lie side by side in memory, so this is one launch.
 public struct OptimizerStep: OperationRules {
   public let rule: UpdateRule
   public let count: Int
+  public var isGuarded = false
 
   public init(_ rule: UpdateRule, count: Int) {
     self.rule = rule
@@ -32,16 +34,19 @@ public struct OptimizerStep: OperationRules {
   }
 
   public var name: String { "optimizerStep" }
-  public var attributes: String { "\(rule)" }
+  public var attributes: String { "\(rule)" + (isGuarded ? ", guarded" : "") }
   public var outputCount: Int { count * (1 + rule.slots.count) }
 
   /// Positions of the operands of each kind.
   public var parameters: Range<Int> { 2..<2 + count }
   public var gradients: Range<Int> { 2 + count..<2 + 2 * count }
   public func slot(_ index: Int) -> Range<Int> { 2 + (2 + index) * count..<2 + (3 + index) * count }
+  /// The position of the scalar that a guarded step asks; nil when it asks none.
+  public var guardPosition: Int? { isGuarded ? 2 + (2 + rule.slots.count) * count : nil }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
-    try expect(inputs, count: 2 + count * (2 + rule.slots.count))
+    try expect(inputs, count: 2 + count * (2 + rule.slots.count) + (isGuarded ? 1 : 0))
+    try expectGuard(guardPosition.map { inputs[$0] })
     let dtype = try expectReal([inputs[0]] + inputs.dropFirst(2))
     guard inputs[0].shape.rank == 1, inputs[0].count > 0, inputs[1] == Cursor.type, dtype == inputs[0].dtype else {
       throw GraphError(name, "expects learning rates [steps] and a cursor, got \(inputs[0]) and \(inputs[1])")

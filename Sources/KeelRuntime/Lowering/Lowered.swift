@@ -61,10 +61,11 @@ struct Lowering {
     case .record(let operation):
       var record = try lowered(
         RecordProblem(
-          rows: inputs[0].shape[0], columns: inputs[0].shape[1], component: Cursor.stepInEpoch, dtype: inputs[0].dtype)
+          rows: inputs[0].shape[0], columns: inputs[0].shape[1], samples: operation.rows,
+          nonFinite: RecordProblem.NonFinite(operation.nonFinite), dtype: inputs[0].dtype)
       ) { placed in
-        // One row of the history changes; the cursor comes last in the kernel.
-        Operands(outputs: placed.outputs, inputs: Array(placed.inputs.dropFirst(2)) + [placed.inputs[1]])
+        // One row of the history changes, and the cursor.
+        Operands(outputs: placed.outputs, inputs: Array(placed.inputs.dropFirst(2)))
       }
       record.overwrites = operation.inPlace
       return record
@@ -83,8 +84,8 @@ struct Lowering {
     case .batchNormRunningUpdate(let operation):
       return try lowered(
         BatchNormRunningProblem(
-          channels: inputs[0].count, weight: operation.weight, varianceFactor: operation.varianceFactor,
-          dtype: inputs[0].dtype))
+          channels: inputs[0].count, weight: operation.weight.value, varianceFactor: operation.varianceFactor,
+          dtype: inputs[0].dtype, isGuarded: operation.isGuarded))
     case .softmaxCrossEntropy:
       return try softmax(.forward, logits: inputs[0], node)
     case .softmaxCrossEntropyBackward:
@@ -138,5 +139,25 @@ struct Lowering {
 
   private func softmax(_ kind: SoftmaxProblem.Kind, logits: TensorType, _ node: Node) throws -> Lowered {
     try lowered(SoftmaxProblem(kind, rows: logits.shape[0], classes: logits.shape[1], dtype: logits.dtype))
+  }
+}
+
+extension RecordProblem.NonFinite {
+  fileprivate init(_ choice: Record.NonFinite) {
+    switch choice {
+    case .advance: self = .advance
+    case .skip: self = .skip
+    case .hold: self = .hold
+    }
+  }
+}
+
+extension BatchNormRunningUpdate.Weight {
+  /// Nil for the one that follows from the count.
+  fileprivate var value: Double? {
+    switch self {
+    case .fixed(let weight): weight
+    case .cumulative: nil
+    }
   }
 }

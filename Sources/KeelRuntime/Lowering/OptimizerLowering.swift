@@ -24,12 +24,14 @@ extension Lowering {
       let padding = joinsParameters ? context.profile.alignment : 0
       return try Self.runs(columns, padding: padding).flatMap { run in
         let buffers = try columns.map { try Self.joined(Array($0[run])) }
-        let problem = OptimizerProblem(rule, count: buffers[0].byteCount / dtype.byteCount, dtype: dtype)
+        let problem = OptimizerProblem(
+          rule, count: buffers[0].byteCount / dtype.byteCount, dtype: dtype, isGuarded: step.isGuarded)
         return try variant.bind(
           problem,
           Operands(
             outputs: Array(buffers.dropLast()),
-            inputs: [buffers[buffers.count - 1], placed.inputs[0], placed.inputs[1]]),
+            inputs: [buffers[buffers.count - 1], placed.inputs[0], placed.inputs[1]]
+              + (step.guardPosition.map { [placed.inputs[$0]] } ?? [])),
           context)
       }
     }

@@ -144,19 +144,21 @@ import Testing
 
   @Test func runningUpdate() throws {
     let builder = GraphBuilder(dtype: .float64)
-    let operands = ["mean", "variance", "m", "r", "v"].map { builder.input($0, f64(2)) }
-    let update = BatchNormRunningUpdate(weight: 0.1, varianceFactor: 4.0 / 3)
+    let operands = ["mean", "variance", "n", "m", "r", "v"].map { builder.input($0, f64(2)) }
+    let update = BatchNormRunningUpdate(weight: .fixed(0.1), varianceFactor: 4.0 / 3)
     let results = builder.append(.batchNormRunningUpdate(update), operands)
     builder.output("mean'", results[0])
     builder.output("variance'", results[1])
+    builder.output("n'", results[2])
     let outputs = try Interpreter(builder.graph()).run(
-      ["mean": [1, -2], "variance": [1, 4], "m": [3, 2], "r": [0.5, 0], "v": [6, 3]]
+      ["mean": [1, -2], "variance": [1, 4], "n": [0, 7], "m": [3, 2], "r": [0.5, 0], "v": [6, 3]]
     ).outputs
+    #expect(outputs["n'"] == [1, 8])
     #expect(distance(outputs["mean'"] ?? [], [0.9 + 0.35, -1.8 + 0.2]) < 1e-15)
     #expect(distance(outputs["variance'"] ?? [], [0.9 + 0.8, 3.6 + 0.4]) < 1e-15)
     // No gradient flows into what is kept.
     let scalar = results[0].sum()
-    #expect(builder.gradients(of: scalar, withRespectTo: [operands[2]]).map(\.type) == [f64(2)])
+    #expect(builder.gradients(of: scalar, withRespectTo: [operands[3]]).map(\.type) == [f64(2)])
   }
 
   @Test func typeRules() throws {
@@ -203,9 +205,17 @@ import Testing
         == "[batchNormTraining] expects slot operands of [4, 2] or one element, got f32[2]")
     #expect(refusal(slotted, f32(4, 2), f32(2), f32(2)) == "[batchNormTraining] expects 4 operands, got 3")
 
-    let running = Operation.batchNormRunningUpdate(BatchNormRunningUpdate(weight: 0.1, varianceFactor: 1))
-    #expect(try outputTypes(running, c, c, c, c, c) == [c, c])
-    #expect(refusal(running, c, c, c, c, f32(8))?.contains("expects five vectors of one length") == true)
-    #expect(refusal(running, f32(2, 2), f32(2, 2), f32(2, 2), f32(2, 2), f32(2, 2))?.contains("five vectors") == true)
+    let running = Operation.batchNormRunningUpdate(BatchNormRunningUpdate(weight: .fixed(0.1), varianceFactor: 1))
+    #expect(try outputTypes(running, c, c, c, c, c, c) == [c, c, c])
+    #expect(refusal(running, c, c, c, c, c, f32(8))?.contains("expects six vectors of one length") == true)
+    let m = f32(2, 2)
+    #expect(refusal(running, m, m, m, m, m, m)?.contains("six vectors") == true)
+    var guarded = BatchNormRunningUpdate(weight: .cumulative, varianceFactor: 1)
+    guarded.isGuarded = true
+    #expect(try outputTypes(.batchNormRunningUpdate(guarded), c, c, c, c, c, c, f32()) == [c, c, c])
+    #expect(
+      refusal(.batchNormRunningUpdate(guarded), c, c, c, c, c, c, c)
+        == "[batchNormRunningUpdate] expects one element as its guard, got f32[16]")
+    #expect(refusal(.batchNormRunningUpdate(guarded), c, c, c, c, c, c) != nil)
   }
 }

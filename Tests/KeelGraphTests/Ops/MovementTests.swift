@@ -104,7 +104,7 @@ import Testing
   private func record(stepInEpoch: Double) throws -> [Double] {
     try interpret(["history": [1, 2, 3, 4, 5, 6], "cursor": [99, stepInEpoch, 7], "loss": [0.5], "hits": [8]]) { b in
       b.append(
-        .record(Record()),
+        .record(Record(rows: 4)),
         [b.input("history", f64(3, 2)), b.input("cursor", Cursor.type), b.input("loss", f64()), b.input("hits", f64())])[
           0]
     }
@@ -118,9 +118,25 @@ import Testing
     #expect(try record(stepInEpoch: -1) == [1, 2, 3, 4, 5, 6])
   }
 
+  @Test func recordMovesTheCursor() throws {
+    func cursor(_ loss: Double, _ nonFinite: Record.NonFinite) throws -> [Double] {
+      try interpret(["history": [0, 0], "cursor": [64, 1, 7], "loss": [loss]]) { b in
+        b.append(
+          .record(Record(rows: 32, nonFinite: nonFinite)),
+          [b.input("history", f64(2, 1)), b.input("cursor", Cursor.type), b.input("loss", f64())])[1]
+      }
+    }
+    for choice in [Record.NonFinite.advance, .skip, .hold] { #expect(try cursor(0.5, choice) == [96, 2, 8]) }
+    for loss in [Double.nan, -.infinity] {
+      #expect(try cursor(loss, .advance) == [96, 2, 8])
+      #expect(try cursor(loss, .skip) == [96, 2, 7])
+      #expect(try cursor(loss, .hold) == [64, 1, 7])
+    }
+  }
+
   @Test func recordTypeRule() throws {
-    let record = Operation.record(Record())
-    #expect(try outputTypes(record, f32(5, 2), i32(3), f32(), f32()) == [f32(5, 2)])
+    let record = Operation.record(Record(rows: 4))
+    #expect(try outputTypes(record, f32(5, 2), i32(3), f32(), f32()) == [f32(5, 2), i32(3)])
     let text = "[record] expects history [steps, columns], cursor and 1 to 4 scalars, one a column, got "
     #expect(refusal(record, f32(5, 2), i32(3), f32()) == text + "[f32[5, 2], i32[3], f32[]]")
     #expect(refusal(record, f32(5, 1), i32(3), f32(1)) == text + "[f32[5, 1], i32[3], f32[1]]")

@@ -1,0 +1,37 @@
+/// How an epoch is cut into steps.
+struct EpochPlan {
+  /// The sizes of batch that occur: the full one, then the short last one.
+  let batches: [Int]
+  /// How many steps there are of each.
+  let counts: [Int]
+
+  init(_ data: Dataset, batchSize: Int, dropsLast: Bool) throws {
+    guard batchSize > 0 else { throw TrainingError("expects a batch size above 0, got \(batchSize)") }
+    let size = min(batchSize, data.count)
+    let remainder = data.count % size
+    batches = [size] + (remainder > 0 && !dropsLast ? [remainder] : [])
+    counts = [data.count / size] + (batches.count > 1 ? [1] : [])
+  }
+
+  var steps: Int { counts.reduce(0, +) }
+  /// The batch size of each step.
+  var rows: [Int] { zip(batches, counts).flatMap { Array(repeating: $0, count: $1) } }
+}
+
+extension Evaluation {
+  /// From a history's rows of mean loss and hits, for batches of `rows` samples.
+  ///
+  /// - Parameter skipsNonFinite: leaves out batches whose loss is not finite.
+  init(figures: [Double], rows: [Int], isClassification: Bool, skipsNonFinite: Bool = false) {
+    var count = 0
+    var (loss, hits) = (0.0, 0.0)
+    for (step, rows) in rows.enumerated() where !skipsNonFinite || figures[2 * step].isFinite {
+      count += rows
+      loss += figures[2 * step] * Double(rows)
+      hits += figures[2 * step + 1]
+    }
+    self.init(
+      loss: count == 0 ? .nan : loss / Double(count),
+      accuracy: isClassification && count > 0 ? hits / Double(count) : nil, count: count)
+  }
+}

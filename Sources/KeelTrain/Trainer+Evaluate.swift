@@ -1,0 +1,99 @@
+import KeelCore
+import KeelGraph
+import KeelRuntime
+
+extension Trainer {
+  static var evaluationBatchSize: Int { 1000 }
+
+  /// Loss and accuracy in evaluation mode; changes nothing.
+  ///
+  /// - Parameter batchSize: samples that the device takes at once; more than 0. It changes the loss by rounding only.
+  /// - Throws: a bad size, samples or targets that do not fit the network, or what the device says; during `fit`.
+  public func evaluate(_ data: Dataset, batchSize: Int = 1000) throws -> Evaluation {
+    try checkIdle("evaluate")
+    try checkOutputs(for: data, rows: EpochPlan(data, batchSize: batchSize, dropsLast: false).batches[0])
+    try upload()
+    try prepareEvaluation(data, batchSize: batchSize)
+    return try evaluatePrepared(data, batchSize: batchSize)
+  }
+
+  func prepareEvaluation(_ data: Dataset, batchSize: Int) throws {
+    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
+    try place(data, DataNames.evaluation, steps: plan.steps)
+    try variables.write(DataNames.evaluation.order, HostTensor([data.count], (0..<Int32(data.count)).map { $0 }))
+    // New ones are enqueued once here, for what drivers put off until then: compilation is no part of an epoch.
+    let known = compilations
+    for rows in plan.batches {
+      let made = compilations
+      let executable = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps))
+      if compilations > made { try executable.run() }
+    }
+    if compilations > known { try context.queue.finish() }
+  }
+
+  func evaluatePrepared(_ data: Dataset, batchSize: Int = evaluationBatchSize) throws -> Evaluation {
+    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
+    try variables.write(DataNames.evaluation.cursor, HostTensor([3], [Int32](repeating: 0, count: 3)))
+    for (rows, count) in zip(plan.batches, plan.counts) {
+      let executable = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps))
+      for _ in 0..<count { try executable.run() }
+    }
+    let figures = try variables.read(DataNames.evaluation.history).doubles
+    return Evaluation(figures: figures, rows: plan.rows, isClassification: loss.isClassification)
+  }
+
+  /// The network's outputs for samples [n, …], in evaluation mode: [n, …] of the trainer's type.
+  ///
+  /// - Parameters:
+  ///   - scale: multiplies the features, as ``Dataset/scale`` does.
+  ///   - batchSize: samples that the device takes at once; more than 0.
+  /// - Throws: sizes of 0, samples that do not fit the network, or what the device says; during `fit`.
+  public func predict(_ features: HostTensor, scale: Double = 1, batchSize: Int = 1000) throws -> HostTensor {
+    try checkIdle("predict")
+    guard features.shape.rank > 1, features.shape[0] > 0, batchSize > 0 else {
+      throw TrainingError("expects samples [n, …] and a batch size above 0, got \(features.type) and \(batchSize)")
+    }
+    try upload()
+    var bytes: [UInt8] = []
+    var shape = Shape.scalar
+    for start in stride(from: 0, to: features.shape[0], by: batchSize) {
+      let batch = try features.rows(start..<min(start + batchSize, features.shape[0]))
+      let key = ExecutableKey.predict(batch.type, scale: scale, isFull: batch.shape[0] == batchSize)
+      let names = key.names
+      if variables.type(of: names.features) != batch.type { forget(names) }
+      try variables.place(names.features, batch, .data)
+      try variables.place(names.order, HostTensor([batch.shape[0]], (0..<Int32(batch.shape[0])).map { $0 }), .control)
+      try variables.place(names.cursor, HostTensor(zeros: Cursor.type), .control)
+      let executable = try executable(key) {
+        try model.predictionGraph(batch.type, names, scale: scale, dtype: dtype)
+      }
+      try executable.run()
+      let outputs = try executable.output("outputs")
+      bytes += outputs.bytes
+      shape = Shape([features.shape[0]] + outputs.shape.dimensions.dropFirst())
+    }
+    return try HostTensor(TensorType(shape, dtype), bytes: bytes)
+  }
+
+  /// Throws when the network does not take the samples, or its outputs and the targets do not go together.
+  func checkOutputs(for data: Dataset, rows: Int) throws {
+    let outputs = try model.outputType(for: Shape([rows] + data.featureShape.dimensions), dtype: dtype)
+    let given = Shape(Array(outputs.shape.dimensions.dropFirst()))
+    switch (loss.isClassification, data.classCount) {
+    case (true, 0):
+      throw TrainingError("\(loss.rawValue) expects class labels, data has targets \(data.targets.type)")
+    case (true, let classCount):
+      // More outputs than classes are allowed: those of a network made for more.
+      guard given.rank == 1, given[0] >= classCount else {
+        let outputs = given.rank == 1 ? "\(given[0])" : "\(given)"
+        throw TrainingError("network gives \(outputs) outputs, data has \(classCount) classes")
+      }
+    case (false, 0):
+      let wanted = Shape(Array(data.targets.shape.dimensions.dropFirst()))
+      guard given == wanted else { throw TrainingError("network gives outputs \(given), data has targets \(wanted)") }
+    case (false, let classCount):
+      throw TrainingError(
+        "\(loss.rawValue) expects targets of shape \(given), data has labels of \(classCount) classes")
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import Foundation
+import KeelCore
+import KeelGraph
+import KeelRuntime
+
+extension Trainer {
+  /// Trains for `epochs` passes over `data`.
+  ///
+  /// While it runs the values are the device's: `observe` may read those of the last epoch's end in ``model``, but what
+  /// it writes there is lost, and other calls to the trainer throw.
+  ///
+  /// When the device fails in the middle of an epoch, the steps that it has taken are kept and counted in ``step``, as
+  /// long as it still answers; else the model has the values of the last epoch's end.
+  ///
+  /// - Parameters:
+  ///   - epochs: 0 or more.
+  ///   - batchSize: samples of a step. The last, shorter batch of an epoch is a step too, unless `dropsLast`.
+  ///   - validation: evaluated after each epoch.
+  ///   - seed: of the order in which samples are seen.
+  ///   - shuffles: false keeps the order of the data.
+  ///   - onNonFiniteLoss: whether a step whose loss is infinite or not a number ends training or is left out.
+  ///   - observe: told of progress; returning false stops training after the steps at hand, and what was learnt is
+  ///     kept.
+  /// - Throws: bad sizes, a shape that does not fit a layer, outputs that do not fit the targets, ``NonFiniteLoss``, or
+  ///   what the device says; when it is called by its own `observe`.
+  @discardableResult
+  public func fit(
+    _ data: Dataset, epochs: Int, batchSize: Int, validation: Dataset? = nil, seed: UInt64 = 0, shuffles: Bool = true,
+    dropsLast: Bool = false, onNonFiniteLoss: NonFinitePolicy = .stop,
+    observe: (TrainingEvent) -> Bool = { _ in true }
+  ) throws -> History {
+    try checkIdle("fit")
+    isFitting = true
+    defer { isFitting = false }
+    guard epochs >= 0 else { throw TrainingError("expects 0 or more epochs, got \(epochs)") }
+    try optimizer.validate()
+    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
+    try checkOutputs(for: data, rows: plan.batches[0])
+    if let validation { try checkOutputs(for: validation, rows: min(Self.evaluationBatchSize, validation.count)) }
+    let start = Date()
+    try upload()
+    try place(data, DataNames.train, steps: plan.steps)
+    try variables.place(
+      DataNames.learningRates,
+      HostTensor(TensorType([plan.steps], dtype), values: Array(repeating: learningRate, count: plan.steps)), .control)
+    let steps = try plan.batches.map { rows in
+      do {
+        return try trainingExecutable(StepShape(data, rows: rows, steps: plan.steps), onNonFiniteLoss)
+      } catch let error as GraphError where rows == 1 && batchSize > 1 && data.count > 1 {
+        throw TrainingError(
+          "the last batch of an epoch has 1 sample: \(error). \(Self.shortBatchAdvice)")
+      }
+    }
+    // Drivers finish compiling a kernel when it is first enqueued: once here, so that no step waits for it.
+    try variables.preservingState { for executable in steps { try executable.run() } }
+    if let validation { try prepareEvaluation(validation, batchSize: Self.evaluationBatchSize) }
+    var history = History()
+    guard observe(.compiled(seconds: Date().timeIntervalSince(start))) else { return history }
+
+    var continues = true
+    for number in 1...max(epochs, 1) where epochs > 0 && continues {
+      var epoch: History.Epoch
+      do {
+        epoch = try train(data, plan, steps, number, seed: seed, shuffles: shuffles, onNonFiniteLoss) { done in
+          continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
+          return continues
+        }
+        try download()
+      } catch var error as NonFiniteLoss {
+        try takeOverInterrupted()
+        error.history = history
+        throw error
+      } catch {
+        try? takeOverInterrupted()
+        throw error
+      }
+      if let validation, continues { epoch.validation = try evaluatePrepared(validation) }
+      history.epochs.append(epoch)
+      continues = observe(.epoch(epoch)) && continues
+    }
+    return history
+  }
+
+  /// One pass over the data. The host enqueues; it waits now and then, to report and so that the queue stays short.
+  private func train(
+    _ data: Dataset, _ plan: EpochPlan, _ executables: [Executable], _ number: Int, seed: UInt64, shuffles: Bool,
+    _ onNonFiniteLoss: NonFinitePolicy, progress: (Int) -> Bool
+  ) throws -> History.Epoch {
+    var generator = Philox(seed: seed, stream: UInt64(epochsSeen))
+    let order = shuffles ? generator.permutation(data.count) : (0..<Int32(data.count)).map { $0 }
+    try variables.write(DataNames.train.order, HostTensor([data.count], order))
+    try variables.write(DataNames.train.cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
+    epochsSeen += 1
+
+    let start = Date()
+    var done = 0
+    var continues = true
+    for (executable, count) in zip(executables, plan.counts) {
+      var left = count
+      while left > 0, continues {
+        let burst = min(left, Self.stepsPerWait)
+        for _ in 0..<burst { try executable.run() }
+        left -= burst
+        done += burst
+        // Reading waits for the queue. A cursor that stays behind is held by a loss that is not finite.
+        let cursor = try variables.read(DataNames.train.cursor).doubles
+        if Int(cursor[Cursor.stepInEpoch]) < done {
+          throw try nonFiniteLoss(data, plan, order, epoch: number, step: Int(cursor[Cursor.stepInEpoch]))
+        }
+        continues = progress(done)
+      }
+    }
+    let seconds = Date().timeIntervalSince(start)
+
+    let rows = plan.rows.prefix(done)
+    let figures = try variables.read(DataNames.train.history).doubles
+    let result = Evaluation(
+      figures: figures, rows: Array(rows), isClassification: loss.isClassification, skipsNonFinite: true)
+    let epoch = History.Epoch(
+      number: number, trainLoss: result.loss, trainAccuracy: result.accuracy, validation: nil, trainSeconds: seconds,
+      stepLosses: (0..<done).map { figures[2 * $0] })
+    step += done - epoch.skippedSteps
+    return epoch
+  }
+
+  /// What is to be said of a step, counted from 0, that did not give a finite loss.
+  private func nonFiniteLoss(
+    _ data: Dataset, _ plan: EpochPlan, _ order: [Int32], epoch: Int, step: Int
+  ) throws -> NonFiniteLoss {
+    let figures = try variables.read(DataNames.train.history).doubles
+    let samples = order[(step * plan.batches[0])...].prefix(plan.rows[step]).map { Int($0) }
+    return NonFiniteLoss(
+      epoch: epoch, step: step + 1, loss: figures[2 * step], sample: data.firstNonFinite(samples))
+  }
+
+  /// Steps between two waits of the host: long enough to cost nothing, short enough for a progress bar.
+  private static let stepsPerWait = 64
+  /// The ways out where the last batch is too short.
+  static let shortBatchAdvice = "Choose another batch size, or leave the short batch out"
+}
