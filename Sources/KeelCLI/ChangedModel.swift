@@ -36,7 +36,7 @@ struct ChangeOptions: ParsableArguments {
 
 extension ModelFile {
   /// The type that the model's values are stored in.
-  var dtype: DType { saved.model.state.first?.value.dtype ?? .float32 }
+  var dtype: DType { saved.model.state.first?.value.dtype.arithmetic ?? .float32 }
 
   /// Uses a model on a device as it is: nothing is learnt, and values keep the type they are stored in.
   func trainer(of model: Model, on device: Device) throws -> Trainer {

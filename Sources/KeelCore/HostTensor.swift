@@ -33,8 +33,8 @@ public struct HostTensor: Equatable, Sendable {
     bytes = [UInt8](repeating: 0, count: self.type.byteCount)
   }
 
-  /// A tensor of `type` whose elements are converted from doubles; integers saturate, and NaN becomes 0 in them. Throws
-  /// `TensorError` when the count does not fit.
+  /// A tensor of `type` whose elements are converted from doubles: floating-point types round to nearest, ties to even;
+  /// integers saturate, and NaN becomes 0 in them. Throws `TensorError` when the count does not fit.
   public init(_ type: TensorType, values: [Double]) throws {
     try self.init(type, bytes: Self.bytes(of: values, as: type.dtype))
   }
@@ -63,19 +63,28 @@ public struct HostTensor: Equatable, Sendable {
   }
 
   /// The elements as floats, whatever the type.
-  public var floats: [Float] { dtype == .float32 ? elements(Float.self) : doubles.map { Float($0) } }
+  public var floats: [Float] {
+    switch dtype {
+    case .float32: elements(Float.self)
+    case .float16: elements(Float16.self).map { Float($0) }
+    case .bfloat16: elements(UInt16.self).map { Float(bfloat16: $0) }
+    case .float64, .int32, .uint8: doubles.map { Float($0) }
+    }
+  }
 
   /// The elements as doubles, whatever the type; exact for every type Keel has.
   public var doubles: [Double] {
     switch dtype {
     case .float32: elements(Float.self).map { Double($0) }
     case .float64: elements(Double.self)
+    case .float16: elements(Float16.self).map { Double($0) }
+    case .bfloat16: elements(UInt16.self).map { Double(Float(bfloat16: $0)) }
     case .int32: elements(Int32.self).map { Double($0) }
     case .uint8: bytes.map { Double($0) }
     }
   }
 
-  /// The same values in another element type (integers saturate).
+  /// The same values in another element type, rounded to nearest (integers saturate).
   public func converted(to dtype: DType) -> HostTensor {
     if dtype == self.dtype { return self }
     return HostTensor(fitting: TensorType(shape, dtype), bytes: Self.bytes(of: doubles, as: dtype))
@@ -112,6 +121,8 @@ public struct HostTensor: Equatable, Sendable {
     switch dtype {
     case .float32: bytes(of: values.map { Float($0) })
     case .float64: bytes(of: values)
+    case .float16: bytes(of: values.map { Float16($0) })
+    case .bfloat16: bytes(of: values.map(\.bfloat16))
     case .int32: bytes(of: values.map { Int32(clampingToRange: $0) })
     case .uint8: values.map { UInt8(clamping: Int32(clampingToRange: $0)) }
     }
@@ -130,5 +141,27 @@ extension Int32 {
   /// The nearest representable integer; 0 for NaN.
   init(clampingToRange value: Double) {
     if value.isNaN { self = 0 } else { self = Int32(Swift.min(Swift.max(value, -2_147_483_648), 2_147_483_647)) }
+  }
+}
+
+extension Float {
+  /// The value of which `bits` are the upper half: exact.
+  init(bfloat16 bits: UInt16) { self.init(bitPattern: UInt32(bits) << 16) }
+}
+
+extension Double {
+  /// The bits of the nearest bfloat16, ties to even; NaN stays NaN.
+  var bfloat16: UInt16 {
+    if isNaN { return 0x7FC0 }
+    // First to a float, rounded to odd: cut off, and the last bit set where that lost something. Then no tie of the
+    // second rounding is one that the first has made.
+    var single = Float(self)
+    if single.magnitude > Float.greatestFiniteMagnitude, isFinite {
+      single = sign == .minus ? -Float.greatestFiniteMagnitude : Float.greatestFiniteMagnitude
+    } else if Double(single).magnitude > magnitude {
+      single = Float(bitPattern: single.bitPattern - 1)
+    }
+    let bits = Double(single) == self ? single.bitPattern : single.bitPattern | 1
+    return UInt16(truncatingIfNeeded: (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
   }
 }

@@ -115,10 +115,24 @@ extension OperationRules {
 
   /// Throws unless all operands have one floating-point type; gives it back.
   @discardableResult
-  func expectReal(_ inputs: [TensorType]) throws(GraphError) -> DType {
+  func expectFloatingPoint(_ inputs: [TensorType]) throws(GraphError) -> DType {
     guard let first = inputs.first?.dtype, first.isFloatingPoint, inputs.allSatisfy({ $0.dtype == first }) else {
       throw GraphError(name, "expects operands of one floating-point type, got \(inputs)")
     }
     return first
+  }
+
+  /// Throws unless all operands have one floating-point type, and one that is computed in; gives it back.
+  @discardableResult
+  func expectReal(_ inputs: [TensorType]) throws(GraphError) -> DType {
+    for input in inputs { try expectNotStorageOnly(input) }
+    return try expectFloatingPoint(inputs)
+  }
+
+  /// Throws for an operand of a type that values are only stored in.
+  func expectNotStorageOnly(_ input: TensorType) throws(GraphError) {
+    guard !input.dtype.isStorageOnly else {
+      throw GraphError(name, "expects f32 or f64, got \(input); cast(to: .float32) makes it one")
+    }
   }
 }

@@ -2,7 +2,7 @@ import Foundation
 import KeelCore
 
 /// Named tensors and a string map in one file: 8 bytes of header length (little-endian), a JSON header, the bytes of
-/// the tensors without gaps. `F32 F64 I32 U8`.
+/// the tensors without gaps. `F32 F64 F16 BF16 I32 U8`.
 ///
 /// Source: the format section of the safetensors project's README; its rules (no overlap, no holes, header at most
 /// 100 MB) are checked on reading.
@@ -139,7 +139,9 @@ private struct Entry: Codable {
     case dataOffsets = "data_offsets"
   }
 
-  static let names: [DType: String] = [.float32: "F32", .float64: "F64", .int32: "I32", .uint8: "U8"]
+  static let names: [DType: String] = [
+    .float32: "F32", .float64: "F64", .float16: "F16", .bfloat16: "BF16", .int32: "I32", .uint8: "U8",
+  ]
 
   /// Meaningful once there are two offsets.
   var begin: Int { dataOffsets.first ?? 0 }

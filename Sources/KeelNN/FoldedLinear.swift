@@ -88,7 +88,7 @@ struct FoldedLinear {
 
   /// Throws when rounding of numbers as large as what cancels is too much for what is left. Both are sums of squares.
   private func check(_ cancelling: Double, _ power: Double, _ tolerance: Double) throws(Obstacle) {
-    let unit = dtype == .float64 ? Double.ulpOfOne / 2 : Double(Float.ulpOfOne) / 2
+    let unit = dtype.epsilon / 2
     let error = unit * cancelling.squareRoot()
     guard error > tolerance * power.squareRoot() else { return }
     throw Obstacle(
@@ -98,8 +98,7 @@ struct FoldedLinear {
 
   private mutating func finish() throws(Obstacle) {
     options.bias = true
-    let limit = dtype == .float64 ? Double.greatestFiniteMagnitude : Double(Float.greatestFiniteMagnitude)
-    guard (weight + bias).allSatisfy({ abs($0) <= limit }) else {
+    guard (weight + bias).allSatisfy({ abs($0) <= dtype.greatestFiniteMagnitude }) else {
       throw Obstacle("the folded weights are beyond the numbers of \(dtype)")
     }
   }

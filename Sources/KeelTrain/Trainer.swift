@@ -63,7 +63,7 @@ public final class Trainer {
     options: Executable.Options = .environment
   ) throws {
     try optimizer.validate()
-    guard dtype.isFloatingPoint else { throw TrainingError("expects a floating-point type, got \(dtype)") }
+    guard dtype.isFloatingPoint, !dtype.isStorageOnly else { throw TrainingError("expects f32 or f64, got \(dtype)") }
     try model.initialize(seed: seed, dtype: dtype)
     self.model = model
     self.loss = loss

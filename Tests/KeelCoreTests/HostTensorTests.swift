@@ -69,8 +69,10 @@ import Testing
   }
 
   @Test func types() {
-    #expect(DType.allCases.map(\.byteCount) == [4, 8, 4, 1])
-    #expect(DType.allCases.map(\.openCLName) == ["float", "double", "int", "uchar"])
-    #expect(DType.allCases.filter(\.isFloatingPoint) == [.float32, .float64])
+    #expect(DType.allCases.map(\.byteCount) == [4, 8, 2, 2, 4, 1])
+    #expect(DType.allCases.map(\.openCLName) == ["float", "double", "half", "bfloat16", "int", "uchar"])
+    #expect(DType.allCases.filter(\.isFloatingPoint) == [.float32, .float64, .float16, .bfloat16])
+    #expect(DType.allCases.filter(\.isStorageOnly) == [.float16, .bfloat16])
+    #expect(DType.allCases.map(\.arithmetic) == [.float32, .float64, .float32, .float32, .int32, .uint8])
   }
 }

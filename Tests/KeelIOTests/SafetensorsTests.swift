@@ -38,6 +38,17 @@ import Testing
     #expect(try Safetensors(decoding: Safetensors().encoded(), name: "f") == Safetensors())
   }
 
+  /// F16 and BF16 are the bits of the values.
+  @Test func halfPrecision() throws {
+    var bytes = file("{" + entry("a", "BF16", "[2]", "[0,4]") + "," + entry("b", "F16", "[2]", "[4,8]") + "}", data: 8)
+    bytes.replaceSubrange(bytes.count - 8..<bytes.count, with: [0x80, 0x3F, 0x01, 0xC0, 0x00, 0x3C, 0x01, 0x80])
+    let read = try Safetensors(decoding: bytes, name: "f")
+    #expect(read.tensors["a"]?.type == TensorType([2], .bfloat16))
+    #expect(read.tensors["a"]?.doubles == [1, -2.015625])
+    #expect(read.tensors["b"]?.doubles == [1, -0x1p-24])
+    #expect(try Safetensors(decoding: read.encoded(), name: "f") == read)
+  }
+
   @Test func layoutIsFixedAndAligned() throws {
     let bytes = try sample().encoded()
     #expect(try bytes == sample().encoded())
@@ -86,8 +97,8 @@ import Testing
 
   @Test func types() {
     says(
-      file("{" + entry("x", "BF16", "[2]", "[0,4]") + "}", data: 4),
-      "x: element type BF16, expected one of F32 F64 I32 U8")
+      file("{" + entry("x", "F8_E4M3", "[4]", "[0,4]") + "}", data: 4),
+      "x: element type F8_E4M3, expected one of BF16 F16 F32 F64 I32 U8")
     says(file("{" + entry("x", "F32", "[-1]", "[0,4]") + "}", data: 4), "x: shape [-1] is absurd")
     says(
       file("{" + entry("x", "F32", "[4294967296,4294967296]", "[0,4]") + "}", data: 4),

@@ -46,8 +46,8 @@ extension TrainingTests {
     }
 
     @Test func elementTypes() {
-      for dtype in [DType.int32, .uint8] {
-        #expect(message { try trainer(dtype: dtype) } == "[train] expects a floating-point type, got \(dtype)")
+      for dtype in [DType.int32, .uint8, .float16, .bfloat16] {
+        #expect(message { try trainer(dtype: dtype) } == "[train] expects f32 or f64, got \(dtype)")
       }
     }
 

@@ -78,7 +78,7 @@ public struct Constant: OperationRules {
     }
     let limits: ClosedRange<Double>? =
       switch type.dtype {
-      case .float32, .float64: nil
+      case .float32, .float64, .float16, .bfloat16: nil
       case .int32: Double(Int32.min)...Double(Int32.max)
       case .uint8: 0...255
       }

@@ -98,6 +98,7 @@ extension OperationRules {
   /// The number of rows, for operands logits [N, K] and labels i32 [N].
   fileprivate func expectLogits(_ inputs: [TensorType]) throws(GraphError) -> Int {
     let (logits, labels) = (inputs[0], inputs[1])
+    try expectNotStorageOnly(logits)
     guard logits.shape.rank == 2, logits.shape[1] > 0, logits.dtype.isFloatingPoint,
       labels == TensorType([logits.shape[0]], .int32)
     else { throw GraphError(name, "expects logits [N, K] and labels i32[N], got \(logits) and \(labels)") }
