@@ -89,6 +89,7 @@ extension KernelSource {
     "reduce.cl": PackageResources.reduce_cl,
     "sgd.cl": PackageResources.sgd_cl,
     "softmax_cross_entropy.cl": PackageResources.softmax_cross_entropy_cl,
+    "storage.clh": PackageResources.storage_clh,
     "transpose.cl": PackageResources.transpose_cl,
   ]
 }

@@ -8,13 +8,13 @@
 //   permutation    [positions] row numbers
 //   cursor         counters of the training loop; cursor[component] is the first position of the batch
 //
-// Parameters: SOURCE uchar, float, int or double; DESTINATION REAL or int. An int is converted only: scale is
-// for REAL. Positions and rows beyond their ends are clamped to the last, never read.
+// Parameters: SOURCE uchar, float, int, double, half or bfloat16; DESTINATION REAL or int. An int is converted only:
+// scale is for REAL. Positions and rows beyond their ends are clamped to the last, never read.
 //
 //   gather_rows   CPU: a work-item per row of the batch; global [B], local [1]
 //   gather_each   any device: a work-item per element; global [F, B] or rounded up, any local size
 
-#include "real.clh"
+#include "storage.clh"
 
 #ifndef SOURCE
 #define SOURCE uchar
@@ -23,12 +23,12 @@
 #define DESTINATION REAL
 #endif
 
-#define CONVERT1(v) KEEL_PASTE(convert_, DESTINATION)(v)
-#define CONVERT8(v) KEEL_PASTE(convert_, KEEL_PASTE(DESTINATION, 8))(v)
 #if KEEL_TYPE(DESTINATION) == KEEL_TYPE_int
-#define TRANSFORM(V, v) (v)
+#define CONVERTED1(p, i) convert_int(LOAD1(p, i))
+#define CONVERTED8(p, i) convert_int8(LOAD8(p, i))
 #else
-#define TRANSFORM(V, v) ((v) * (V)(scale))
+#define CONVERTED1(p, i) (KEEL_PASTE(LOAD1_, SOURCE)(p, i) * scale)
+#define CONVERTED8(p, i) (KEEL_PASTE(LOAD8_, SOURCE)(p, i) * scale)
 #endif
 
 static inline size_t batch_row(
@@ -45,8 +45,8 @@ KEEL_CPU __kernel void gather_rows(
   __global const SOURCE* from = data + batch_row(permutation, cursor, b, component, count, positions) * F;
   __global DESTINATION* to = out + b * F;
   size_t f = 0;
-  for (; f + 8 <= F; f += 8) STORE8(to, f, TRANSFORM(REAL8, CONVERT8(LOAD8(from, f))));
-  for (; f < F; f++) to[f] = TRANSFORM(REAL, CONVERT1(from[f]));
+  for (; f + 8 <= F; f += 8) STORE8(to, f, CONVERTED8(from, f));
+  for (; f < F; f++) to[f] = CONVERTED1(from, f);
 }
 
 __kernel void gather_each(
@@ -56,5 +56,5 @@ __kernel void gather_each(
   const size_t f = get_global_id(0), b = get_global_id(1);
   if (f >= F || b >= B) return;
   const size_t row = batch_row(permutation, cursor, b, component, count, positions);
-  out[b * F + f] = TRANSFORM(REAL, CONVERT1(data[row * F + f]));
+  out[b * F + f] = CONVERTED1(data, row * F + f);
 }

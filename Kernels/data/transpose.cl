@@ -4,6 +4,7 @@
 //
 //   n0 ... n3   sizes of out, row-major; leading ones where there are fewer axes
 //   s0 ... s3   stride in `in`, in elements, of each axis of out
+// Parameter: ELEMENT, REAL by default; any type of the elements' size will do, as nothing is computed.
 // A stride of 0 repeats, so a broadcast to out's shape is the same kernel.
 //
 //   transpose_rows   CPU: a work-item per row of out; global [n2, n0 * n1], local [1, 1]
@@ -11,17 +12,21 @@
 
 #include "real.clh"
 
+#ifndef ELEMENT
+#define ELEMENT REAL
+#endif
+
 KEEL_CPU __kernel void transpose_rows(
-    __global REAL* restrict out, __global const REAL* restrict in, int n0, int n1, int n2, int n3, int s0, int s1,
+    __global ELEMENT* restrict out, __global const ELEMENT* restrict in, int n0, int n1, int n2, int n3, int s0, int s1,
     int s2, int s3) {
   const size_t i2 = get_global_id(0), i0 = get_global_id(1) / n1, i1 = get_global_id(1) % n1;
-  __global const REAL* from = in + i0 * s0 + i1 * s1 + i2 * s2;
-  __global REAL* to = out + (get_global_id(1) * n2 + i2) * n3;
+  __global const ELEMENT* from = in + i0 * s0 + i1 * s1 + i2 * s2;
+  __global ELEMENT* to = out + (get_global_id(1) * n2 + i2) * n3;
   for (size_t i3 = 0; i3 < n3; i3++) to[i3] = from[i3 * s3];
 }
 
 __kernel void transpose_each(
-    __global REAL* restrict out, __global const REAL* restrict in, int n0, int n1, int n2, int n3, int s0, int s1,
+    __global ELEMENT* restrict out, __global const ELEMENT* restrict in, int n0, int n1, int n2, int n3, int s0, int s1,
     int s2, int s3) {
   const size_t i3 = get_global_id(0), i2 = get_global_id(1), i0 = get_global_id(2) / n1, i1 = get_global_id(2) % n1;
   if (i3 >= n3 || i2 >= n2) return;

@@ -67,7 +67,7 @@ public struct CheckPlan: Sendable {
       let cases = cases.filter { $0.family == family }
       return Part(family: family, variants: variants[family] ?? [], cases: isQuick ? Self.quickOrder(cases) : cases)
     }
-    enough = isQuick ? [.float32: 8, .float64: 2] : nil
+    enough = isQuick ? [.float32: 8, .float64: 2, .float16: 2, .bfloat16: 2] : nil
     hasAllVariants = variant == nil
   }
 

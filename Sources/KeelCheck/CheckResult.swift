@@ -82,7 +82,7 @@ extension KernelCase {
       case .largestOrAtLeast(let least):
         let largest = Swift.max(Self.largest(expected), least)
         scales = { _ in largest }
-      case .each: scales = { Swift.abs(expected[$0]) }
+      case .each: scales = { Swift.max(Swift.abs(expected[$0]), dtype.leastNormalMagnitude) }
       case .fixed(let scale): scales = { _ in scale }
       case .output(let other):
         let values = reference[other] ?? []

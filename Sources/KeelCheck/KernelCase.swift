@@ -8,7 +8,7 @@ public struct Bound: Sendable {
     case largest
     /// The same, but no less than this: for results that lie near 0 as the difference of terms that do not.
     case largestOrAtLeast(Double)
-    /// The magnitude of each element of the reference: a relative error.
+    /// The magnitude of each element of the reference: a relative error, down to the smallest normal number.
     case each
     case fixed(Double)
     /// Another output of the case, element by element; for results that are differences of larger terms.
@@ -26,6 +26,13 @@ public struct Bound: Sendable {
   /// A bound that `batchnorm.md`'s table gives as a number, in single precision.
   public init(single error: Double, of scale: Scale = .largest) {
     self.init(eps: error / Double(Float.ulpOfOne), of: scale)
+  }
+
+  /// `eps` of the type that is computed in; in a type of storage also half an epsilon of that for each time that values
+  /// are stored.
+  static func stored(eps: Double, in dtype: DType, times: Double = 1, of scale: Scale = .largest) -> Bound {
+    guard dtype.isStorageOnly else { return Bound(eps: eps, of: scale) }
+    return Bound(eps: times / 2 + eps * dtype.arithmetic.epsilon / dtype.epsilon, of: scale)
   }
 
   /// Not a bit off.
@@ -97,7 +104,7 @@ public struct KernelCase: Sendable, CustomStringConvertible {
   /// The inputs that the tests run with.
   public static let testSeed: UInt64 = 1
 
-  var epsilon: Double { dtype == .float64 ? Double.ulpOfOne : Double(Float.ulpOfOne) }
+  var epsilon: Double { dtype.epsilon }
 }
 
 extension KernelCase {

@@ -159,23 +159,37 @@ extension Expression: CustomStringConvertible {
   }
 }
 
-/// An expression over operands that broadcast to the shape of the result.
+/// An expression over operands that broadcast to the shape of the result. It is computed in the operands' type, or the
+/// one in which that is computed, and rounded once, when the result is stored.
 public struct FusedElementwise: OperationRules {
   public let expression: Expression
+  /// Of the result; nil for that of the operands, which then have one. Otherwise operands and result may be of any types
+  /// that are computed in the same one.
+  public let dtype: DType?
 
-  public init(_ expression: Expression) { self.expression = expression }
+  public init(_ expression: Expression, to dtype: DType? = nil) {
+    self.expression = expression
+    self.dtype = dtype
+  }
 
   public var name: String { "fused" }
-  public var attributes: String { expression.description }
+  public var attributes: String { expression.description + (dtype.map { " to \($0)" } ?? "") }
   public var outputCount: Int { 1 }
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 1, slot: expression)
-    let dtype = try expectReal(inputs)
-    return [TensorType(try broadcastShape(inputs, name), dtype)]
+    let shape = try broadcastShape(inputs, name)
+    guard let dtype else { return [TensorType(shape, try expectFloatingPoint(inputs))] }
+    guard dtype.isFloatingPoint,
+      inputs.allSatisfy({ $0.dtype.isFloatingPoint && $0.dtype.arithmetic == dtype.arithmetic })
+    else { throw GraphError(name, "expects operands that are computed as \(dtype) is, got \(inputs)") }
+    return [TensorType(shape, dtype)]
   }
 
   public func gradient(_ context: GradientContext) -> [Tensor?]? { nil }
-  public func definition(_ inputs: [Tensor]) -> [Tensor]? { [expression.trace(inputs)] }
+  public func definition(_ inputs: [Tensor]) -> [Tensor]? {
+    let result = dtype ?? inputs[0].dtype
+    return [expression.trace(inputs.map { $0.cast(to: result.arithmetic) }).cast(to: result)]
+  }
   public var inPlace: [(output: Int, operand: Int)] { (0..<expression.inputCount).map { (0, $0) } }
 }

@@ -109,8 +109,11 @@ public struct TransposeProblem: KernelProblem {
   private func bind(
     _ kernel: String, _ operands: Operands, _ context: ComputeContext, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
-    try context.bind(
-      kernel, of: ProgramSpec("transpose.cl", dtype),
+    // Elements only move: those of a type of storage as their bits.
+    var spec = ProgramSpec("transpose.cl", dtype.arithmetic)
+    if dtype.isStorageOnly { spec.define("ELEMENT", "ushort") }
+    return try context.bind(
+      kernel, of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + (extents + strides).map { .int($0) }, global: global,
       isSingleItem: isSingleItem, label: label, bytes: Double(2 * extents.reduce(1, *) * dtype.byteCount))
   }

@@ -11,7 +11,7 @@ func flatBlock(_ count: Int) -> Int { max(4096, divideUp(divideUp(count, 8), 64)
 public struct ElementwiseProblem: KernelProblem {
   /// An operand that is not the output's own shape has sizes that its index is computed from.
   public var count: Int
-  /// Element type of the output, the program's `REAL`.
+  /// Element type of the output.
   public var dtype: DType
   /// Element types of the inputs.
   public var inputs: [DType]
@@ -53,6 +53,14 @@ public struct ElementwiseProblem: KernelProblem {
 
   /// The name of the family.
   public static let family = "elementwise"
+
+  /// What is computed in, the program's `REAL`: the type of the output, but the wider one of its operands where it is of a
+  /// type of storage.
+  var real: DType {
+    guard dtype.isStorageOnly else { return dtype }
+    return inputs.contains(.float64) ? .float64 : dtype.arithmetic
+  }
+
   /// Sizes, for a person.
   public var label: String { "\(title) \(count)" }
 
@@ -77,13 +85,11 @@ public struct ElementwiseProblem: KernelProblem {
   private func bind(
     _ kernel: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
-    var spec = ProgramSpec("elementwise.cl", dtype)
+    var spec = ProgramSpec("elementwise.cl", real, stored: dtype)
     // Not restrict: an update in place has the same buffer on both sides.
     let parameters =
-      ["__global REAL* o0"]
-      + inputs.enumerated().map {
-        "__global const \($0.element == dtype ? "REAL" : $0.element.openCLName)* a\($0.offset)"
-      }
+      ["__global STORED* o0"]
+      + inputs.enumerated().map { "__global const \($0.element.openCLName)* a\($0.offset)" }
       + sizes.map { "int \($0.name)" }
     spec.define("ELEMENTWISE_PARAMETERS", parameters.joined(separator: ", "))
     spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "{ \(body) }")
@@ -93,6 +99,6 @@ public struct ElementwiseProblem: KernelProblem {
       (operands.outputs + operands.inputs).map { .buffer($0) } + sizes.map { .int($0.value) }
         + [.long(count), .long(block)],
       global: global, isSingleItem: isSingleItem, label: label,
-      bytes: Double(count * (inputs.count + 1) * dtype.byteCount))
+      bytes: Double(count * inputs.reduce(dtype.byteCount) { $0 + $1.byteCount }))
   }
 }

@@ -21,10 +21,15 @@ public struct ProgramSpec: Hashable, Sendable {
   public private(set) var defines: [Define] = []
 
   /// The file for elements of `dtype`, its slots as they are by default.
-  public init(_ file: String, _ dtype: DType) {
+  ///
+  /// - Parameters:
+  ///   - dtype: what the kernels compute in, the program's `REAL`.
+  ///   - stored: the program's `STORED`, what tensors that the file declares as such are stored in; nil for `dtype`.
+  public init(_ file: String, _ dtype: DType, stored: DType? = nil) {
     self.file = file
     self.dtype = dtype
     define("REAL", dtype.openCLName)
+    if let stored, stored != dtype { define("STORED", stored.openCLName) }
   }
 
   /// Adds `#define name text`.

@@ -19,7 +19,7 @@ public struct ReductionProblem: KernelProblem {
   public var reduced: Int
   /// Product of the extents behind the reduced ones.
   public var inner: Int
-  /// Element type of the floating-point operands.
+  /// Element type of operand and result; those of a type of storage are combined as its `arithmetic`.
   public var dtype: DType
 
   /// The problem of these sizes.
@@ -44,7 +44,7 @@ public struct ReductionProblem: KernelProblem {
     // Few results of many elements: sums of slices, merged in index order.
     Variant(
       "slices", takes: { problem, _ in problem.reduced > 16384 && problem.outputs <= 64 },
-      workspaceBytes: { $0.slices.count * $0.outputs * $0.dtype.byteCount }
+      workspaceBytes: { $0.slices.count * $0.outputs * $0.dtype.arithmetic.byteCount }
     ) { problem, operands, context in
       guard let workspace = operands.workspace else { throw PrimitiveError(family, "expects a workspace") }
       let slices = problem.slices
@@ -87,7 +87,7 @@ public struct ReductionProblem: KernelProblem {
     _ kernel: String, _ context: ComputeContext, _ buffers: [Buffer], _ sizes: [KernelArgument], global: [Int],
     isSingleItem: Bool = false
   ) throws -> BoundLaunch {
-    var spec = ProgramSpec("reduce.cl", dtype)
+    var spec = ProgramSpec("reduce.cl", dtype.arithmetic, stored: dtype)
     if kind == .max {
       spec.define("REDUCE_INIT", "(-INFINITY)")
       // NaN wins, wherever it stands.

@@ -49,12 +49,11 @@ extension ElementwiseProblem {
   init(_ expression: Expression, inputs: [TensorType], output: TensorType, title: String) {
     var sizes: [Size] = []
     var loads = ""
-    // A conversion is written for one element.
-    var isVectorizable = inputs.allSatisfy { $0.dtype == output.dtype }
+    var isVectorizable = true
     for (index, input) in inputs.enumerated() {
       let access = BroadcastAccess(input.shape, to: output.shape)
       isVectorizable = isVectorizable && access.isVectorizable
-      loads += "V x\(index) = \(access.load(operand: "a\(index)", sizes: &sizes, prefix: "s\(index)_")); "
+      loads += "V x\(index) = \(access.load("a\(index)", input.dtype, sizes: &sizes, prefix: "s\(index)_")); "
     }
     let body = loads + expression.statements(inputs: inputs.indices.map { "x\($0)" }) { "STORE(o0, i, \($0));" }
     self.init(
@@ -89,10 +88,12 @@ struct BroadcastAccess {
   /// Eight neighbours of the result are eight neighbours here, or the same element eight times.
   var isVectorizable: Bool { groups.count <= 1 || groups[groups.count - 1].extent % 8 == 0 }
 
-  /// The expression that loads the operand; sizes it needs are appended as arguments.
-  func load(operand: String, sizes: inout [ElementwiseProblem.Size], prefix: String) -> String {
-    guard groups.contains(where: { !$0.isStretched }) else { return "(V)(\(operand)[0])" }
-    guard groups.contains(where: \.isStretched) else { return "LOAD(\(operand), i)" }
+  /// The expression that loads the operand and converts it; sizes it needs are appended as arguments.
+  func load(_ operand: String, _ dtype: DType, sizes: inout [ElementwiseProblem.Size], prefix: String) -> String {
+    func vector(_ index: String) -> String { "LOAD##_\(dtype.openCLName)(\(operand), \(index))" }
+    func repeated(_ index: String) -> String { "(V)(LOAD1_\(dtype.openCLName)(\(operand), \(index)))" }
+    guard groups.contains(where: { !$0.isStretched }) else { return repeated("0") }
+    guard groups.contains(where: \.isStretched) else { return vector("i") }
     var terms: [String] = []
     var resultStride = 1
     var ownStride = 1
@@ -108,7 +109,7 @@ struct BroadcastAccess {
       resultStride *= group.extent
     }
     let index = terms.reversed().joined(separator: " + ")
-    return groups[groups.count - 1].isStretched ? "(V)(\(operand)[\(index)])" : "LOAD(\(operand), (\(index)))"
+    return groups[groups.count - 1].isStretched ? repeated(index) : vector(index)
   }
 
   /// Sizes are arguments, so that one program serves every batch size.

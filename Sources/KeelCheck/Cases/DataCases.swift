@@ -24,6 +24,11 @@ extension KernelCases {
       gather("u8 scaled", .uint8, dtype, [width], scale: 1 / 255.0, cursor: 3, values: .integers(0..<256))
       gather("real", nil, dtype, [width], cursor: 12, values: .normal)
     }
+    for source in [DType.float16, .bfloat16] {
+      for width in [1, 8, 17, 784] {
+        gather("\(source) scaled", source, dtype, [width], scale: 0.3, cursor: 12, values: .normal)
+      }
+    }
     gather("images", .uint8, dtype, [2, 3, 5], rows: 1, values: .integers(0..<256))
     gather("labels i32", .int32, .int32, [], cursor: 5, values: .integers(-5..<1_000_000))
     gather("labels u8", .uint8, .int32, [], cursor: 5, values: .integers(0..<256))
@@ -40,13 +45,14 @@ extension KernelCases {
       ([2, 3, 4, 5], [3, 1, 0, 2]),
       ([2, 3, 4, 5], [3, 2, 1, 0]), ([4, 17, 16], [1, 0, 2]),
     ]
-    return [nil, DType.int32].flatMap { element -> [KernelCase] in
-      // Integers are the same in both runs: once is enough.
+    return [nil, DType.int32, .float16, .bfloat16].flatMap { element -> [KernelCase] in
+      // These are the same in both runs: once is enough.
       if element != nil, dtype == .float64 { return [] }
       return shapes.map { shape, permutation in
         KernelCase(
           TransposeProblem.family, "\(shape) to \(permutation)" + (element.map { " \($0)" } ?? ""), dtype,
-          inputs: [CaseInput("x", shape, element == nil ? .normal : .integers(-99..<99), dtype: element)], bound: .exact
+          inputs: [CaseInput("x", shape, element == .int32 ? .integers(-99..<99) : .normal, dtype: element)],
+          bound: .exact
         ) { t in ["y": t["x"].transpose(permutation)] }.fused()
       }
     }

@@ -11,18 +11,19 @@ extension KernelCases {
   }
 
   /// A row of the table on its domain.
-  private static func row(_ dtype: DType, _ name: ElementwiseName, _ count: Int) -> KernelCase {
+  static func row(_ dtype: DType, _ name: ElementwiseName, _ count: Int) -> KernelCase {
     let domains = name.row.domain
     let inputs = domains.enumerated().map { CaseInput("x\($0.offset)", [count], .uniform($0.element)) }
     return KernelCase(
-      ElementwiseProblem.family, "\(name.rawValue) \(count)", dtype, inputs: inputs, bound: Bound(eps: 8, of: .each)
+      ElementwiseProblem.family, "\(name.rawValue) \(count)", dtype, inputs: inputs,
+      bound: .stored(eps: 8, in: dtype, of: .each)
     ) { t in
       ["y": t.builder.append(.elementwise(Elementwise(name)), inputs.map { t[$0.name] })[0]]
     }
   }
 
   /// NaN, infinities, zeros of both signs and equal operands, in all combinations.
-  private static func special(_ dtype: DType, _ name: ElementwiseName) -> KernelCase {
+  static func special(_ dtype: DType, _ name: ElementwiseName) -> KernelCase {
     let values: [Double] = [.nan, .infinity, -.infinity, 0, -0.0, 1, -1, 2]
     let arity = name.row.arity
     var count = 1
@@ -32,17 +33,17 @@ extension KernelCases {
     }
     return KernelCase(
       ElementwiseProblem.family, "\(name.rawValue) special values", dtype, inputs: inputs,
-      bound: Bound(eps: 8, of: .each)
+      bound: .stored(eps: 8, in: dtype, of: .each)
     ) { t in
       ["y": t.builder.append(.elementwise(Elementwise(name)), inputs.map { t[$0.name] })[0]]
     }
   }
 
-  private static func fused(_ dtype: DType) -> [KernelCase] {
+  static func fused(_ dtype: DType) -> [KernelCase] {
     [7, 1000, 4105].map { count in
       KernelCase(
         ElementwiseProblem.family, "fused chain \(count)", dtype,
-        inputs: ["x", "y", "z"].map { CaseInput($0, [count]) }, bound: Bound(eps: 8)
+        inputs: ["x", "y", "z"].map { CaseInput($0, [count]) }, bound: .stored(eps: 8, in: dtype, times: 2)
       ) { t in
         let (x, y, z) = (t["x"], t["y"], t["z"])
         let gate = (x * y + z).elementwise(.sigmoid)
@@ -62,12 +63,12 @@ extension KernelCases {
     ("inner two", [6, 4, 8], [6, 1, 1]), ("large row", [700, 24], [24]), ("large column", [700, 9], [700, 1]),
   ]
 
-  private static func broadcasts(_ dtype: DType) -> [KernelCase] {
+  static func broadcasts(_ dtype: DType) -> [KernelCase] {
     broadcastShapes.map { title, a, b in
       KernelCase(
         ElementwiseProblem.family, "broadcast \(title) \(a) \(b)", dtype,
         inputs: [CaseInput("a", a), CaseInput("b", b)],
-        bound: Bound(eps: 4)
+        bound: .stored(eps: 4, in: dtype)
       ) { t in ["o": t["a"] - t["b"] * t["a"]] }
     }
       + [([3, 1, 5], [2, 3, 4, 5]), ([8], [6, 8]), ([7, 1], [7, 9])].map { (shape: Shape, target: Shape) in
@@ -107,19 +108,20 @@ extension KernelCases {
   }
 
   /// A variable that takes a value computed from itself: in place where it is the last reader, by a copy where not.
-  private static func inPlace(_ dtype: DType) -> [KernelCase] {
+  static func inPlace(_ dtype: DType) -> [KernelCase] {
     [13, 5003].flatMap { count in
       [
         KernelCase(
           ElementwiseProblem.family, "in place \(count)", dtype,
-          inputs: [CaseInput("v", [count], role: .control), CaseInput("x", [count])], bound: Bound(eps: 4)
+          inputs: [CaseInput("v", [count], role: .control), CaseInput("x", [count])], bound: .stored(eps: 4, in: dtype)
         ) { t in
           t.builder.update(t["v"], with: t["v"] * 0.5 + t["x"])
           return [:]
         },
         KernelCase(
           ElementwiseProblem.family, "by copy \(count)", dtype,
-          inputs: [CaseInput("v", [count], role: .control), CaseInput("x", [count])], bound: Bound(eps: 4)
+          inputs: [CaseInput("v", [count], role: .control), CaseInput("x", [count])],
+          bound: .stored(eps: 4, in: dtype, times: 2)
         ) { t in
           let new = t["v"] * 0.5 + t["x"]
           t.builder.update(t["v"], with: new)

@@ -3,8 +3,9 @@ import KeelPrimitives
 
 /// The tables of kernel cases, one file a group of families.
 public enum KernelCases {
-  /// Every case, in single and in double precision.
-  public static let all: [KernelCase] = table(.float32) + table(.float64)
+  /// Every case, in single and in double precision, and what there is in types of storage.
+  public static let all: [KernelCase] =
+    table(.float32) + table(.float64) + [.float16, .bfloat16].flatMap { stored(in: $0) }
 
   private static func table(_ dtype: DType) -> [KernelCase] {
     let families = [gemm, batchNorm, elementwise, reduce, softmax, data, optimizer]

@@ -113,7 +113,8 @@ public struct Gather: OperationRules {
   public var outputCount: Int { 1 }
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 3)
-    guard dtype != .uint8, dtype.isFloatingPoint || scale == 1 else {
+    if !dtype.isFloatingPoint { try expectNotStorageOnly(inputs[0]) }
+    guard dtype != .uint8, !dtype.isStorageOnly, dtype.isFloatingPoint || scale == 1 else {
       throw GraphError(name, "expects a result of f32 or f64, or of i32 without a scale, got \(dtype) and \(scale)")
     }
     guard inputs[0].shape.rank > 0, inputs[0].shape[0] > 0, rows > 0 else {
@@ -165,6 +166,7 @@ public struct Record: OperationRules {
     else {
       throw GraphError(name, "expects history [steps, columns], cursor and 1 to 4 scalars, one a column, got \(inputs)")
     }
+    try expectNotStorageOnly(inputs[0])
     return [inputs[0], inputs[1]]
   }
   public func gradient(_ context: GradientContext) -> [Tensor?]? { context.inputs.map { _ in nil } }

@@ -23,7 +23,7 @@ public struct Reduce: OperationRules {
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 1)
-    let dtype = try expectReal(inputs)
+    let dtype = try expectFloatingPoint(inputs)
     guard !axes.isEmpty, axes.lowerBound >= 0, axes.upperBound <= inputs[0].shape.rank else {
       throw GraphError(name, "expects axes of \(inputs[0]), got \(axes)")
     }

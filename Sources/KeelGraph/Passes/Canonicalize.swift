@@ -7,6 +7,7 @@ extension Pass {
     try GraphRewriter.rewrite(graph) { rewriter, node, inputs throws(GraphError) in
       switch node.operation {
       case .elementwise(let operation): try canonical(operation, node, inputs, &rewriter)
+      case .cast(let operation): try canonical(operation, node, inputs[0], &rewriter)
       case .broadcast, .reshape: try canonicalView(node, inputs[0], &rewriter)
       case .transpose(let operation): try canonical(operation, node, inputs[0], &rewriter)
       case .reduce(let operation): try canonical(operation, node, inputs[0], &rewriter)
@@ -56,6 +57,18 @@ private func canonical(
     }
   }
   return operands == inputs ? nil : try rewriter.append(node.operation, operands, path: node.path)
+}
+
+/// A cast to a type that has every value of the operand's type changes no value: what reads it casts the operand.
+private func canonical(
+  _ operation: Cast, _ node: Node, _ input: Value, _ rewriter: inout GraphRewriter
+) throws(GraphError) -> [Value]? {
+  if rewriter.type(of: input).dtype == operation.dtype { return [input] }
+  guard case .cast(let inner) = rewriter.node(of: input).operation else { return nil }
+  let source = rewriter.node(of: input).inputs[0]
+  guard inner.dtype.hasAllValues(of: rewriter.type(of: source).dtype) else { return nil }
+  if rewriter.type(of: source).dtype == operation.dtype { return [source] }
+  return try rewriter.append(node.operation, [source], path: node.path)
 }
 
 private func canonicalView(

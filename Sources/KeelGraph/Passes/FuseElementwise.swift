@@ -6,6 +6,9 @@ private let mostOperands = 12
 extension Pass {
   /// Joins an elementwise node with the elementwise nodes that only it reads and that have its shape, and writes
   /// constants into the expression. A smaller operand stays a node of its own, so that it is computed once.
+  ///
+  /// An operand that is cast from a type of storage is loaded from there, and an expression that only a cast to such a
+  /// type reads stores its result there: neither is a launch. What is stored is rounded, and no expression goes past it.
   public static let fuseElementwise = Pass("fuseElementwise") { graph throws(GraphError) in
     let readers = graph.readers()
     let results = graph.results
@@ -16,14 +19,22 @@ extension Pass {
     return try GraphRewriter.rewrite(graph) { rewriter, node, inputs throws(GraphError) in
       index += 1
       let old = Value(node: index)
-      guard case .elementwise(let operation) = node.operation, node.types[0].dtype.isFloatingPoint else { return nil }
-      var (expression, operands) = merged(Expression(operation.function), inputs)
+      let type = node.types[0]
+      if case .cast = node.operation, type.dtype.isStorageOnly, single.contains(inputs[0]),
+        rewriter.type(of: inputs[0]).dtype == type.dtype.arithmetic, let inner = expressions[inputs[0]]
+      {
+        let fused = FusedElementwise(inner.expression, to: type.dtype)
+        return try rewriter.append(.fused(fused), inner.inputs, path: node.path)
+      }
+      guard case .elementwise(let operation) = node.operation, type.dtype.isFloatingPoint else { return nil }
+      var (expression, operands) = merged(
+        Expression(operation.function), inputs.map { widened($0, to: type.dtype, rewriter) })
 
       var position = 0
       while position < operands.count {
         let operand = operands[position]
         if let inner = expressions[operand], single.contains(operand),
-          rewriter.type(of: operand).shape == node.types[0].shape,
+          rewriter.type(of: operand) == type,
           operands.count - 1 + inner.inputs.count <= mostOperands
         {
           let outer = operands[..<position] + operands[(position + 1)...]
@@ -39,7 +50,7 @@ extension Pass {
       while position < operands.count {
         let rest = Array(operands[..<position] + operands[(position + 1)...])
         if let number = rewriter.splat(operands[position]), !rest.isEmpty,
-          try broadcastShape(rest.map { rewriter.type(of: $0) }, "fuse") == node.types[0].shape
+          try broadcastShape(rest.map { rewriter.type(of: $0) }, "fuse") == type.shape
         {
           (expression, operands) = (expression.binding(position, to: number), rest)
         } else {
@@ -47,14 +58,23 @@ extension Pass {
         }
       }
 
-      let plain = expression == Expression(operation.function)
-      let value = try rewriter.append(
-        plain ? node.operation : .fused(FusedElementwise(expression)), operands, path: node.path)[0]
+      let isUniform = operands.allSatisfy { rewriter.type(of: $0).dtype == type.dtype }
+      let fused = FusedElementwise(expression, to: isUniform ? nil : type.dtype)
+      let isPlain = isUniform && expression == Expression(operation.function)
+      let value = try rewriter.append(isPlain ? node.operation : .fused(fused), operands, path: node.path)[0]
       expressions[value] = (expression, operands)
       if Set(readers[old] ?? []).count == 1, !results.contains(old) { single.insert(value) }
       return [value]
     }
   }
+}
+
+/// What is cast to `value`, where that is of `dtype` and every value of the operand's type is one of it.
+private func widened(_ value: Value, to dtype: DType, _ rewriter: GraphRewriter) -> Value {
+  let node = rewriter.node(of: value)
+  guard case .cast = node.operation else { return value }
+  let source = rewriter.type(of: node.inputs[0]).dtype
+  return source.isStorageOnly && source.arithmetic == dtype ? node.inputs[0] : value
 }
 
 /// The same expression with each operand named once.

@@ -1,9 +1,12 @@
 import KeelCore
 
 extension Node {
-  /// The elementwise expression that the node computes, if it does.
-  fileprivate var expression: Expression? {
-    guard types[0].dtype.isFloatingPoint else { return nil }
+  /// The elementwise expression that the node computes, if it does, in one type that slots are computed in.
+  fileprivate func expression(in graph: Graph) -> Expression? {
+    let dtype = types[0].dtype
+    guard dtype.isFloatingPoint, !dtype.isStorageOnly, inputs.allSatisfy({ graph.type(of: $0).dtype == dtype }) else {
+      return nil
+    }
     switch operation {
     case .elementwise(let operation): return Expression(operation.function)
     case .fused(let operation): return operation.expression
@@ -54,7 +57,9 @@ extension Pass {
       guard case .batchNormBackward(var operation) = node.operation, operation.prologue == nil else { continue }
       let dy = node.inputs[0]
       let producer = graph.nodes[dy.node]
-      guard let expression = producer.expression, readers[dy] == [index], !results.contains(dy) else { continue }
+      guard let expression = producer.expression(in: graph), readers[dy] == [index], !results.contains(dy) else {
+        continue
+      }
       let types = producer.inputs.map { graph.type(of: $0) }
       guard types.allSatisfy({ $0 == node.types[0] || $0.count == 1 }),
         let primary = types.firstIndex(of: node.types[0])
@@ -74,7 +79,7 @@ extension Pass {
 /// The graph with the elementwise node `index` absorbed by one of its producers, or nil where none can take it.
 private func fusingEpilogue(of index: Int, _ graph: Graph) -> Graph? {
   let node = graph.nodes[index]
-  guard let expression = node.expression else { return nil }
+  guard let expression = node.expression(in: graph) else { return nil }
   let (readers, results) = (graph.readers(), graph.results)
   for (position, operand) in node.inputs.enumerated() {
     let producer = graph.nodes[operand.node]
