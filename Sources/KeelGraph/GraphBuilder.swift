@@ -99,7 +99,8 @@ public final class GraphBuilder {
       // x − x is 0 for a finite x, else NaN.
       let known = isFinite ?? (scalar - scalar).elementwise(.equal, 0.0)
       isFinite = known
-      return Update(variable: update.variable, value: known.cast(to: value.dtype).elementwise(.select, value, variable).value)
+      return Update(
+        variable: update.variable, value: known.cast(to: value.dtype).elementwise(.select, value, variable).value)
     }
   }
 
