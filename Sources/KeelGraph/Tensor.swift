@@ -74,8 +74,9 @@ extension Tensor {
 
   /// The mean over `axes` (all when nil).
   public func mean(axes: [Int]? = nil, keepingDimensions: Bool = false) -> Tensor {
-    let sum = sum(axes: axes, keepingDimensions: keepingDimensions)
-    return sum * (Double(Swift.max(sum.shape.count, 1)) / Double(Swift.max(shape.count, 1)))
+    // A type of storage may hold the mean and not the sum.
+    let sum = cast(to: dtype.arithmetic).sum(axes: axes, keepingDimensions: keepingDimensions)
+    return (sum * (Double(Swift.max(sum.shape.count, 1)) / Double(Swift.max(shape.count, 1)))).cast(to: dtype)
   }
 
   /// Reduces run by run of neighbouring axes, the last run first, so that every reduction is over one block.

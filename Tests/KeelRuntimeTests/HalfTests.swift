@@ -94,6 +94,15 @@ import Testing
     }
   }
 
+  /// The sum is beyond float16.
+  @Test(arguments: [DType.float16, .bfloat16]) func meansAreWithinWhereSumsAreNot(_ dtype: DType) throws {
+    let x = try HostTensor(TensorType([2, 4096], dtype), values: (0..<8192).map { $0 < 4096 ? 128 : -96 })
+    for context in Devices.contexts {
+      let mean = try run(["x": x], on: context) { $0[0].mean(axes: [1]) }.value
+      #expect(mean.type == TensorType([2], dtype) && mean.doubles == [128, -96])
+    }
+  }
+
   /// d/dx Σ (x·w)² = 2·x·w², in the type of x; the weight is a row, and its gradient a sum.
   @Test(arguments: [DType.float16, .bfloat16]) func gradientsAreOfTheOperandsType(_ dtype: DType) throws {
     let x = try HostTensor(TensorType([4, 3], dtype), values: (0..<12).map { Double($0) - 5 })
