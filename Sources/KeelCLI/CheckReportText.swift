@@ -101,6 +101,8 @@ struct CheckSummary: Encodable {
     var bound: Figure
     var `case`: String?
     var seed: UInt64?
+    /// Of the bits of its results, in hexadecimal.
+    var digest: String
 
     init(_ summary: CheckReport.VariantSummary) {
       family = summary.family
@@ -112,6 +114,7 @@ struct CheckSummary: Encodable {
       bound = Figure(summary.worst?.worst?.bound)
       `case` = summary.worst?.name
       seed = summary.worst?.seed
+      digest = "\(summary.digest)"
     }
   }
 
@@ -126,6 +129,8 @@ struct CheckSummary: Encodable {
   var skipped: Int
   var failures: [CheckFailure]
   var perVariant: [Row]
+  /// Of the bits of all results, in hexadecimal.
+  var digest: String
   var seconds: Double
 
   init(
@@ -141,6 +146,7 @@ struct CheckSummary: Encodable {
     skipped = report.skipped
     self.failures = failures
     perVariant = report.variants.map(Row.init)
+    digest = "\(report.digest)"
     self.seconds = seconds
   }
 }

@@ -34,6 +34,9 @@ final class Console: @unchecked Sendable {
   /// A line for people that is no part of the result: standard error.
   func note(_ text: String) { write(text + "\n", to: .standardError) }
 
+  /// A line of what standard output is kept for, with `--json` or an option like it.
+  func result(_ text: String) { write(text + "\n", to: .standardOutput) }
+
   /// The object of `--json`: one line on standard output.
   func json(_ value: some Encodable) throws {
     let encoder = JSONEncoder()

@@ -66,6 +66,13 @@ public struct CaseInput: Sendable {
 public struct CaseTensors {
   public let builder: GraphBuilder
   private let tensors: [String: Tensor]
+  /// The same inputs without their signs.
+  var magnitudes: CaseTensors {
+    var result = self
+    result.hasSigns = false
+    return result
+  }
+  private var hasSigns = true
 
   init(_ builder: GraphBuilder, _ inputs: [CaseInput]) {
     self.builder = builder
@@ -75,7 +82,7 @@ public struct CaseTensors {
 
   /// The input `name`. A name that the case does not declare is an error of its graph.
   public subscript(name: String) -> Tensor {
-    if let tensor = tensors[name] { return tensor }
+    if let tensor = tensors[name] { return hasSigns ? tensor : tensor.magnitude }
     builder.record(GraphError("check", "no input \(name); there are \(tensors.keys.sorted().joined(separator: ", "))"))
     return builder.constant(0)
   }

@@ -11,6 +11,8 @@ public struct CheckReport: Sendable {
     public private(set) var failures = 0
     /// The result nearest to its bound, or furthest beyond it.
     public private(set) var worst: CheckResult?
+    /// Of the results of all runs, in their order: the same on the same device however many threads it has.
+    public private(set) var digest = Digest()
 
     init(family: String, variant: String) {
       self.family = family
@@ -20,6 +22,7 @@ public struct CheckReport: Sendable {
     mutating func add(_ result: CheckResult) {
       runs += 1
       if result.hasFailed { failures += 1 }
+      if let digest = result.digest { self.digest.add(digest) }
       guard let error = result.worst else { return }
       if worst?.worst.map({ $0.ratio < error.ratio }) ?? true { worst = result }
     }
@@ -33,6 +36,13 @@ public struct CheckReport: Sendable {
   public internal(set) var skipped = 0
   public internal(set) var variants: [VariantSummary] = []
   public internal(set) var failures: [CheckResult] = []
+
+  /// Of the results of all variants.
+  public var digest: Digest {
+    var digest = Digest()
+    for summary in variants { digest.add(summary.digest) }
+    return digest
+  }
 }
 
 /// What an observer of a check hears of.

@@ -48,6 +48,8 @@ public struct CheckResult: Sendable, CustomStringConvertible {
   public var variant: String
   public var verdict: Verdict
   public var worst: Worst?
+  /// Of the bits of all results; nil where there are none.
+  public var digest: Digest? = nil
 
   public var description: String {
     let numbers = worst.map {
@@ -69,59 +71,73 @@ public struct CheckResult: Sendable, CustomStringConvertible {
 
 extension KernelCase {
   /// Compares all results with the reference; nil when there are none.
-  func worst(_ got: [String: [Double]], _ reference: [String: [Double]]) -> CheckResult.Worst? {
+  func worst(
+    _ got: [String: [Double]], _ reference: [String: [Double]], terms: [String: [Double]]
+  ) -> CheckResult.Worst? {
     let parts = Set(sums.values.joined())
     var worst: CheckResult.Worst?
-    func compare(_ name: String, _ got: [Double], _ expected: [Double]) {
+    func compare(_ name: String, _ got: [Double], _ expected: [Double], _ differences: [Double]) {
       let bound = bounds[name] ?? bound
       let scales: (Int) -> Double
       switch bound.scale {
       case .largest:
         let largest = Self.largest(expected)
         scales = { _ in largest }
-      case .largestOrAtLeast(let least):
-        let largest = Swift.max(Self.largest(expected), least)
-        scales = { _ in largest }
-      case .each: scales = { Swift.max(Swift.abs(expected[$0]), dtype.leastNormalMagnitude) }
+      case .each: scales = { Swift.abs(expected[$0]) }
       case .fixed(let scale): scales = { _ in scale }
-      case .output(let other):
-        let values = reference[other] ?? []
-        scales = { values.indices.contains($0) ? Swift.abs(values[$0]) : 0 }
+      case .terms:
+        // A result without terms, or one that is not a number, is as good as unbounded: it fails unless it is exact.
+        let values = terms[name] ?? []
+        scales = { values.indices.contains($0) ? values[$0] : .nan }
       }
       for index in expected.indices {
-        let error = Self.distance(
-          got.indices.contains(index) ? got[index] : .nan, expected[index], scales(index) * epsilon)
+        let error = Self.error(got[index], expected[index], differences[index], unit(scales(index)))
         let candidate = CheckResult.Worst(
-          output: name, index: index, got: got.indices.contains(index) ? got[index] : .nan, expected: expected[index],
-          error: error, bound: eps(bound))
+          output: name, index: index, got: got[index], expected: expected[index], error: error, bound: eps(bound))
         if worst.map({ $0.ratio < candidate.ratio }) ?? true { worst = candidate }
       }
     }
+    func all(_ name: String) -> [Double] {
+      let count = reference[name]?.count ?? 0
+      guard let values = got[name], values.count == count else { return Array(repeating: .nan, count: count) }
+      return values
+    }
     for (name, expected) in reference.sorted(by: { $0.key < $1.key }) where !parts.contains(name) {
-      compare(name, got[name] ?? [], expected)
+      let got = all(name)
+      compare(name, got, expected, Self.zipped(got, expected, -))
     }
     for (name, terms) in sums.sorted(by: { $0.key < $1.key }) {
-      compare(name, Self.sum(terms.map { got[$0] ?? [] }), Self.sum(terms.map { reference[$0] ?? [] }))
+      // The differences first: summing the parts of a value would round it to the digits of the larger one.
+      let expected = terms.map { reference[$0] ?? [] }
+      let got = terms.map(all)
+      compare(name, Self.sum(got), Self.sum(expected), Self.sum(zip(got, expected).map { Self.zipped($0, $1, -) }))
     }
     return worst
+  }
+
+  /// An epsilon of the scale. Below the smallest normal number digits are lost, and devices may flush to zero.
+  private func unit(_ scale: Double) -> Double {
+    guard scale.isFinite else { return .nan }
+    return Swift.max(scale, dtype.leastNormalMagnitude) * epsilon + dtype.arithmetic.leastNormalMagnitude
   }
 
   private static func largest(_ values: [Double]) -> Double {
     values.lazy.filter(\.isFinite).map(Swift.abs).max() ?? 0
   }
 
+  private static func zipped(_ a: [Double], _ b: [Double], _ combine: (Double, Double) -> Double) -> [Double] {
+    zip(a, b).map { combine($0, $1) }
+  }
+
   private static func sum(_ terms: [[Double]]) -> [Double] {
-    guard let first = terms.first else { return [] }
-    return first.indices.map { index in
-      terms.reduce(0) { $0 + ($1.indices.contains(index) ? $1[index] : .nan) }
-    }
+    terms.dropFirst().reduce(terms.first ?? []) { zipped($0, $1, +) }
   }
 
   /// The difference in units of `unit`. NaN is equal to NaN and to nothing else; so is each infinity.
-  private static func distance(_ got: Double, _ expected: Double, _ unit: Double) -> Double {
-    if got == expected || (got.isNaN && expected.isNaN) { return 0 }
-    guard got.isFinite, expected.isFinite else { return .infinity }
-    // A reference of 0: what is left is measured against the smallest numbers of single precision.
-    return Swift.abs(got - expected) / Swift.max(unit, 1e-44)
+  private static func error(_ got: Double, _ expected: Double, _ difference: Double, _ unit: Double) -> Double {
+    if got.isNaN && expected.isNaN { return 0 }
+    guard got.isFinite, expected.isFinite else { return got == expected ? 0 : .infinity }
+    if difference == 0 { return 0 }
+    return unit.isFinite ? Swift.abs(difference) / unit : .infinity
   }
 }

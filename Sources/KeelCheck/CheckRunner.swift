@@ -11,7 +11,7 @@ public final class CheckRunner {
   public let context: ComputeContext
   private let guardBytes: Int
   private let repeats: Int
-  private var lastReference: (label: String, seed: UInt64, result: Interpreter.Result)?
+  private var lastReference: (label: String, seed: UInt64, reference: Reference)?
 
   /// - Parameters:
   ///   - guardBytes: canaries behind each value; memory is NaN before the run.
@@ -46,11 +46,12 @@ public final class CheckRunner {
   }
 
   func result(
-    _ kernelCase: KernelCase, _ variant: String, _ verdict: CheckResult.Verdict, _ worst: CheckResult.Worst? = nil
+    _ kernelCase: KernelCase, _ variant: String, _ verdict: CheckResult.Verdict, _ worst: CheckResult.Worst? = nil,
+    digest: Digest? = nil
   ) -> CheckResult {
     CheckResult(
       family: kernelCase.family, name: kernelCase.name, seed: kernelCase.seed, device: context.profile.name,
-      variant: variant, verdict: verdict, worst: worst)
+      variant: variant, verdict: verdict, worst: worst, digest: digest)
   }
 
   private func run(_ kernelCase: KernelCase, _ variant: String) throws -> CheckResult {
@@ -60,32 +61,44 @@ public final class CheckRunner {
     if let fault = first.fault { return result(kernelCase, variant, .failed(fault)) }
 
     let reference = try self.reference(kernelCase, graph, inputs)
-    let expected = reference.outputs.merging(reference.variables) { $1 }
-    var worst = kernelCase.worst(first.results.mapValues(\.doubles), expected)
+    var worst = kernelCase.worst(first.results.mapValues(\.doubles), reference.values, terms: reference.terms)
     if let output = worst?.output {
       worst?.shape = first.results[kernelCase.sums[output]?.first ?? output]?.type.shape
     }
+    var digest = Digest()
+    for (_, tensor) in first.results.sorted(by: { $0.key < $1.key }) { digest.add(tensor) }
     if let worst, worst.error > worst.bound {
-      return result(kernelCase, variant, .failed("\(worst.output) is wrong"), worst)
+      return result(kernelCase, variant, .failed("\(worst.output) is wrong"), worst, digest: digest)
     }
     for number in 0..<repeats {
       let again = try run(kernelCase, graph, inputs, variant, guardBytes: 0)
       for (name, tensor) in first.results where !again.results[name].isSame(as: tensor) {
-        return result(kernelCase, variant, .failed("\(name) has other bits in run \(number + 2)"), worst)
+        return result(
+          kernelCase, variant, .failed("\(name) has other bits in run \(number + 2)"), worst, digest: digest)
       }
     }
-    return result(kernelCase, variant, .passed, worst)
+    return result(kernelCase, variant, .passed, worst, digest: digest)
+  }
+
+  /// What the results should be, by name, and the scales of those whose bounds are of their terms.
+  private struct Reference {
+    var values: [String: [Double]]
+    var terms: [String: [Double]]
   }
 
   private func reference(
     _ kernelCase: KernelCase, _ graph: Graph, _ inputs: [String: HostTensor]
-  ) throws -> Interpreter.Result {
+  ) throws -> Reference {
     if let lastReference, lastReference.label == kernelCase.description, lastReference.seed == kernelCase.seed {
-      return lastReference.result
+      return lastReference.reference
     }
-    let result = try Interpreter(graph).run(inputs.mapValues(\.doubles))
-    lastReference = (kernelCase.description, kernelCase.seed, result)
-    return result
+    let inputs = inputs.mapValues(\.doubles)
+    let result = try Interpreter(graph).run(inputs)
+    let reference = Reference(
+      values: result.outputs.merging(result.variables) { $1 },
+      terms: try kernelCase.termsGraph().map { try Interpreter($0).run(inputs).outputs } ?? [:])
+    lastReference = (kernelCase.description, kernelCase.seed, reference)
+    return reference
   }
 
   private struct Run {

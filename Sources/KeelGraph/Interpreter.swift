@@ -104,10 +104,23 @@ public struct Interpreter {
       let start = index / inner * reduced * inner + index % inner
       let elements = (0..<reduced).lazy.map { operand.values[start + $0 * inner] }
       switch operation.kind {
-      case .sum: return elements.reduce(0, +)
+      case .sum: return sum(elements)
       case .max: return elements.reduce(-.infinity) { $0 > $1 || $0.isNaN ? $0 : $1 }
       }
     }
+  }
+
+  /// Neumaier 1974: what each addition loses is kept, so that the length of a sum does not show in its digits.
+  private func sum(_ elements: some Sequence<Double>) -> Double {
+    var total = 0.0
+    var lost = 0.0
+    for element in elements {
+      let next = total + element
+      lost += abs(total) >= abs(element) ? (total - next) + element : (element - next) + total
+      total = next
+    }
+    // What is lost of an infinity is no number.
+    return total.isFinite ? total + lost : total
   }
 
   private func matMul(_ operation: MatMul, _ a: Operand, _ b: Operand) -> [Double] {

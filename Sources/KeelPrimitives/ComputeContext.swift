@@ -16,14 +16,15 @@ public final class ComputeContext {
   public let programs: ProgramLibrary
 
   /// - Parameters:
+  ///   - profile: what the choice of kernels is to take the device for; nil for what it is.
   ///   - profiling: whether events tell the time of launches.
   ///   - environment: `KEEL_KERNELS_DIR`, `KEEL_CACHE_DIR` and `KEEL_DEBUG` are read from it.
   public init(
-    _ device: Device, profiling: Bool = false,
+    _ device: Device, profile: DeviceProfile? = nil, profiling: Bool = false,
     environment: [String: String] = ProcessInfo.processInfo.environment
   ) throws {
     self.device = device
-    profile = DeviceProfile(device)
+    self.profile = profile ?? DeviceProfile(device)
     context = try Context(device: device)
     queue = try Queue(context: context, profiling: profiling)
     programs = ProgramLibrary(

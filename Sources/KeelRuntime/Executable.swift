@@ -26,7 +26,8 @@ public final class Executable {
     /// As `KEEL_FUSE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
     public init(environment: [String: String]) {
       fuses = environment["KEEL_FUSE"] != "0"
-      dumps = Set((environment["KEEL_DUMP"] ?? "").split(separator: ",").map { String($0) })
+      dumps = Set(
+        (environment["KEEL_DUMP"] ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
       debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
     }
 
@@ -62,6 +63,7 @@ public final class Executable {
     self.options = options
     context = variables.context
     let profile = context.profile
+    try Self.check(options)
     func dump(_ stage: String, _ text: @autoclosure () -> String) {
       guard options.dumps.contains(stage) || options.dumps.contains("all") else { return }
       FileHandle.standardError.write(Data("// \(stage)\n\(text())\n".utf8))
@@ -198,6 +200,26 @@ public final class Executable {
       check(inActivations, offset + (workspaceBytes[node] ?? 0), label)
     }
     return broken.sorted() + (try variables.brokenGuards())
+  }
+
+  /// What ``Options/dumps`` may name, in the order in which they are printed.
+  private static let stages: [String] = {
+    let names =
+      ["trace"] + (Pipeline.unfused.passes + Pipeline.standard.passes).map(\.name) + ["plan", "launches", "all"]
+    return names.enumerated().filter { names.firstIndex(of: $0.element) == $0.offset }.map(\.element)
+  }()
+
+  /// Throws where an option names what does not exist, and would have no effect.
+  private static func check(_ options: Options) throws {
+    if let stage = options.dumps.subtracting(stages).min() {
+      throw ExecutableError(
+        "[executable] KEEL_DUMP expects stages out of \(stages.joined(separator: ", ")), got \(stage)")
+    }
+    let families = KernelFamilies.variants.keys
+    if let family = Set(options.variants.keys).subtracting(families).min() {
+      throw ExecutableError(
+        "[executable] variants are of families out of \(families.sorted().joined(separator: ", ")), got \(family)")
+    }
   }
 
   /// Throws unless every input is a variable of the right type and the device has the element types.

@@ -58,6 +58,22 @@ extension ToolTests {
       #expect(try worst(1) != worst(2), "the seed changes nothing")
     }
 
+    /// The same bits with one thread and with two; a digest a variant says which one differs.
+    @Test func bitsDoNotDependOnThreads() throws {
+      defer { tool.remove() }
+      let arguments = ["check", "--quick", "--digests"]
+      // PoCL reads the one, Intel's runtime the other.
+      let outcomes = try ["1", "2"].map {
+        try tool.run(arguments, environment: ["POCL_MAX_PTHREAD_COUNT": $0, "CL_CONFIG_CPU_TBB_NUM_WORKERS": $0])
+      }
+      let lines = outcomes[0].output.split(separator: "\n")
+      #expect(lines.count > 10 && lines.allSatisfy { $0.wholeMatch(of: /\w+ \w+ [0-9a-f]{16}/) != nil }, "\(lines)")
+      #expect(outcomes.allSatisfy { $0.code == 0 } && outcomes[0].output == outcomes[1].output)
+      // Other inputs give other results.
+      let other = try tool.run(arguments + ["--seed", "2"])
+      #expect(other.code == 0 && other.output != outcomes[0].output, "\(other.errors)")
+    }
+
     /// An error in kernels: texts of files, what stands there instead, and the families that it shows in.
     struct Plant: Sendable, CustomTestStringConvertible {
       var testDescription: String
@@ -130,6 +146,8 @@ extension ToolTests {
         (["--repeat", "0"], 64, ["--repeat expects 1 to 1000, got 0"]),
         (["--seed", "-1"], 64, ["--seed"]),
         (["--device", "abacus"], 1, ["abacus"]),
+        (["--kind", "abacus"], 64, ["--kind", "cpu", "gpu"]),
+        (["--json", "--digests"], 64, ["--digests"]),
         // A check that checks nothing does not pass: the slices are for large sums.
         (["--kernels", "reduce", "--variant", "slices", "--case", "sum of [2, 3] over [1] f32"], 1, ["got none"]),
       ] as [([String], Int32, [String])] {

@@ -42,6 +42,14 @@ extension ToolTests {
       try expectError(tool, ["train", "--device", "99:0"], says: "99:0", "\(name)")
     }
 
+    @Test func stages() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let words = "KEEL_DUMP expects stages out of trace"
+      let outcome = try tool.run(["train", "--epochs", "1"], environment: ["KEEL_DUMP": "launch"])
+      #expect(outcome.code == 1 && outcome.errors.contains(words) && outcome.errors.contains("got launch"))
+    }
+
     @Test func outputs() throws {
       let tool = try Tool()
       defer { tool.remove() }

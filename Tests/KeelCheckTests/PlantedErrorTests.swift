@@ -95,6 +95,24 @@ import Testing
     }
   }
 
+  /// A bias correction that keeps four digits: 1 minus a rounded power of 0.999.
+  @Test func roundedBiasCorrectionFails() throws {
+    try withKernel("adam.cl", "1 / sqrt(-expm1(t * logBeta2))", replacedBy: "1 / sqrt(1 - pow(beta2, t))") { runner in
+      let result = runner.check(try kernelCase("optimizer Adam, 6 tensors, step 0 f32"), variant: "naive")
+      #expect(result?.hasFailed == true, "\(String(describing: result))")
+    }
+  }
+
+  /// A sum that leaves out one of its 20000 terms, whatever the inputs.
+  @Test(arguments: [1, 8, 31] as [UInt64]) func sumWithoutATermFails(seed: UInt64) throws {
+    try withKernel("reduce.cl", "r < last; r++) part", replacedBy: "r < last; r++) if (r != 41) part") { runner in
+      var kernelCase = try kernelCase("reduce sum of [20000, 9] over [0] f32")
+      kernelCase.seed = seed
+      let result = runner.check(kernelCase, variant: "naive")
+      #expect(result?.hasFailed == true, "\(String(describing: result))")
+    }
+  }
+
   /// A step at the very point: the difference quotient sees it, the gradient does not.
   @Test func wrongGradientFails() throws {
     for context in Devices.contexts where context.profile.hasFP64 {

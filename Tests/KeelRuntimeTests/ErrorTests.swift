@@ -85,6 +85,23 @@ import Testing
     #expect(Executable.Options(environment: ["KEEL_FUSE": "1", "KEEL_DEBUG": "much"]).fuses)
   }
 
+  /// Stages and families that do not exist would have no effect.
+  @Test func namesThatAreNone() throws {
+    let graph = try trainingStep(.float32)
+    let store = try VariableStore.filled(for: graph, try #require(Devices.contexts.first))
+    var options = Executable.Options(environment: ["KEEL_DUMP": "trace, plans"])
+    let stage = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
+    #expect(
+      stage?.description == "[executable] KEEL_DUMP expects stages out of trace, decompose, canonicalize, deadCode, "
+        + "materialize, commonSubexpressions, fuseElementwise, fuseEpilogue, fusePrologue, plan, launches, all, "
+        + "got plans")
+    options = Executable.Options()
+    options.variants = ["gem": "naive"]
+    let family = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
+    #expect(
+      family?.description.hasSuffix("softmaxCrossEntropy, transpose, got gem") == true, "\(String(describing: family))")
+  }
+
   @Test func profileHasALineALaunch() throws {
     let graph = try trainingStep(.float32)
     let context = try #require(Devices.contexts.first)

@@ -73,13 +73,11 @@ extension KernelCases {
     _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [],
     epilogue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
   ) -> KernelCase {
-    let axis = layout.axis
-    // Where the deviation is ten units in the last place of the mean, an epsilon of the mean counts.
-    let isCoarse = layout.deviation < 1
+    let (axis, shape) = (layout.axis, layout.shape)
     return KernelCase(
       BatchNormForwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
       inputs: layout.inputs + operands,
-      bound: Bound(single: isCoarse ? 5e-6 : layout.offset == 0 ? 2e-7 : 5e-7)
+      bound: Bound(eps: 4, of: .terms)
     ) { t in
       let results = t.builder.append(
         .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
@@ -88,10 +86,16 @@ extension KernelCases {
       ]
     }
     .bounds([
-      // In double precision the reference's mean, and the sum of the two parts, are rounded to the mean's own digits.
-      "mean": Bound(eps: 2, of: .fixed(dtype == .float64 ? max(layout.offset, 1) : layout.deviation)),
-      "variance": Bound(eps: 8, of: .each),
+      "mean": Bound(eps: 2, of: .fixed(layout.deviation)), "variance": Bound(eps: 8, of: .each),
     ])
+    .terms { t in
+      let statistics = t.builder.append(
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
+      let normalized = normalized(t["x"], statistics, axis) + 1.0
+      let y = normalized * t["scale"].channels(axis, of: shape) + t["shift"].magnitude.channels(axis, of: shape)
+      // Of these epilogues: what they add is added, and no difference is stretched.
+      return ["y": epilogue?(y, t.magnitudes) ?? y]
+    }
     .sums(["mean": ["mean", "residual"]]).fused()
   }
 
@@ -100,7 +104,7 @@ extension KernelCases {
     prologue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
   ) -> KernelCase {
     let (axis, shape) = (layout.axis, layout.shape)
-    let sum = Bound(single: 5e-7, of: .fixed(2 * Double(layout.values).squareRoot()))
+    let (count, sum) = (Double(layout.values), Bound.centredSum(of: 2 * layout.values))
     return KernelCase(
       BatchNormBackwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
       inputs: layout.inputs + [CaseInput("dy", layout.shape)] + operands, bound: .exact
@@ -110,16 +114,36 @@ extension KernelCases {
       let results = t.builder.append(
         .batchNormBackward(BatchNormBackward(axis: axis, epsilon: 1e-5)),
         [prologue?(t["dy"], t) ?? t["dy"], t["x"], t["scale"]] + statistics[1...])
-      // dx is this times a difference that may vanish (with two values in a channel it always does).
-      let gain = t["scale"] * (statistics[3] + 1e-5).elementwise(.reciprocalSquareRoot)
-      return [
-        "dx": results[0], "dscale": results[1], "dshift": results[2],
-        "gain": gain.channels(axis, of: shape).broadcast(to: shape),
-      ]
+      return ["dx": results[0], "dscale": results[1], "dshift": results[2]]
     }
     .bounds([
-      "dx": Bound(eps: 16, of: .output("gain")), "dscale": sum, "dshift": sum, "gain": Bound(eps: 8, of: .each),
+      "dx": Bound(eps: 4 + sum, of: .terms), "dscale": Bound(eps: 2 + sum, of: .terms),
+      "dshift": Bound(eps: 2 + sum, of: .terms),
     ])
+    .terms { t in
+      let statistics = t.builder.append(
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
+      let axes = shape.dimensions.indices.filter { $0 != axis }
+      let rstd = (statistics[3] + 1e-5).elementwise(.reciprocalSquareRoot).channels(axis, of: shape)
+      let dy = (prologue?(t["dy"], t) ?? t["dy"]).magnitude
+      let normalized = normalized(t["x"], statistics, axis) + 1.0
+      let dscale = (dy * normalized).sum(axes: axes, keepingDimensions: true)
+      let dshift = dy.sum(axes: axes, keepingDimensions: true)
+      // dx is γ·rstd times a difference that may vanish (with two values in a channel it always does).
+      let gain = t["scale"].channels(axis, of: shape) * rstd
+      return [
+        "dx": gain * (dy + (dshift + normalized * dscale) * (1 / count)),
+        "dscale": dscale.reshape([shape[axis]]), "dshift": dshift.reshape([shape[axis]]),
+      ]
+    }
+  }
+
+  /// |x̂|, from x and its statistics. It is off by its own digits and by those of the mean, which are relative to the
+  /// deviation: by epsilons of |x̂| + 1.
+  private static func normalized(_ x: Tensor, _ statistics: [Tensor], _ axis: Int) -> Tensor {
+    let rstd = (statistics[3] + 1e-5).elementwise(.reciprocalSquareRoot)
+    let offset = x - statistics[1].channels(axis, of: x.shape) - statistics[2].channels(axis, of: x.shape)
+    return offset.magnitude * rstd.channels(axis, of: x.shape)
   }
 
   /// y is exactly β, whatever the constant.
@@ -161,7 +185,7 @@ extension KernelCases {
         CaseInput("residual", [channels], .normal(offset: 0, scale: 1e-6)),
         CaseInput("variance", [channels], .indexed { $0 % 16 == 11 ? .infinity : 0.5 + Double($0 % 5) }),
       ] + (asked.map { [CaseInput("asked", [], .values([$0]))] } ?? []),
-      bound: Bound(eps: 4, of: .largestOrAtLeast(0.25))
+      bound: Bound(eps: weight == .cumulative ? 5 : 3, of: .terms)
     ) { t in
       let old = [t["runningMean"], t["runningVariance"], t["batches"]]
       let new = t.builder.append(
@@ -170,6 +194,24 @@ extension KernelCases {
       for (old, new) in zip(old, new) { t.builder.update(old, with: new) }
       if asked != nil { t.builder.guardUpdates(by: t["asked"]) }
       return [:]
+    }
+    // Six roundings: of the weight (a division, where it is counted) and the factor, of two products, of the difference,
+    // of the result.
+    .bounds(["batches": .exact])
+    .terms { t in
+      let (mean, variance) = (t["runningMean"].magnitude, t["runningVariance"])
+      let share =
+        switch weight {
+        case .fixed(let weight): t.builder.constant(weight)
+        case .cumulative: (t["batches"] + 1.0).elementwise(.reciprocal)
+        }
+      let newMean = mean + (t["mean"].magnitude + mean + t["residual"].magnitude) * share
+      let newVariance = variance + (t["variance"] * (32.0 / 31) + variance) * share
+      let isUsed = (t["mean"] - t["mean"] + t["variance"] - t["variance"]).elementwise(.equal, 0.0)
+      return [
+        "runningMean": isUsed.elementwise(.select, newMean, mean),
+        "runningVariance": isUsed.elementwise(.select, newVariance, variance),
+      ]
     }.fused()
   }
 }

@@ -26,44 +26,73 @@ extension KernelCases {
         cases.append(
           product(dtype, shape, transposeA, transposeB, "bias relu", [("b", [shape.n])]) { z, t in
             (z + t["b"]).elementwise(.relu)
+          } terms: { z, t in
+            z + t["b"].magnitude
           })
       }
       cases.append(
         product(
           dtype, shape, true, true, "bias, ELU, scaled residual",
           [("b", [shape.n]), ("r", [shape.m, shape.n]), ("s", [])]
-        ) { z, t in (z * 0.25 + t["b"]).elementwise(.elu, 1.0) * t["s"] + t["r"] * 0.5 })
+        ) { z, t in
+          (z * 0.25 + t["b"]).elementwise(.elu, 1.0) * t["s"] + t["r"] * 0.5
+        } terms: { z, t in
+          (z * 0.25 + t["b"].magnitude) * t["s"].magnitude + t["r"].magnitude * 0.5
+        })
       if isDouble { continue }
       cases.append(
-        product(dtype, shape, false, false, "residual", [("r", [shape.m, shape.n])]) { z, t in z + t["r"] })
+        product(dtype, shape, false, false, "residual", [("r", [shape.m, shape.n])]) { z, t in
+          z + t["r"]
+        } terms: { z, t in
+          z + t["r"].magnitude
+        })
       cases.append(
-        product(dtype, shape, false, false, "column of M", [("c", [shape.m, 1])]) { z, t in z * t["c"] })
+        product(dtype, shape, false, false, "column of M", [("c", [shape.m, 1])]) { z, t in
+          z * t["c"]
+        } terms: { z, t in
+          z * t["c"].magnitude
+        })
       cases.append(
-        product(dtype, shape, false, false, "row [1, N]", [("b", [1, shape.n])]) { z, t in t["b"] - z })
+        product(dtype, shape, false, false, "row [1, N]", [("b", [1, shape.n])]) { z, t in
+          t["b"] - z
+        } terms: { z, t in
+          z + t["b"].magnitude
+        })
       cases.append(
-        product(dtype, shape, false, true, "scalar operand", [("s", [1])]) { z, t in z * t["s"] })
+        product(dtype, shape, false, true, "scalar operand", [("s", [1])]) { z, t in
+          z * t["s"]
+        } terms: { z, t in
+          z * t["s"].magnitude
+        })
     }
     return cases
   }
 
-  /// - Parameter epilogue: must become part of the product's launch.
+  /// - Parameters:
+  ///   - epilogue: must become part of the product's launch.
+  ///   - terms: of the epilogue's result, from those of the product; relu and ELU do not stretch any difference.
   private static func product(
     _ dtype: DType, _ shape: (m: Int, n: Int, k: Int), _ transposeA: Bool, _ transposeB: Bool, _ title: String = "",
-    _ operands: [(String, Shape)] = [], epilogue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
+    _ operands: [(String, Shape)] = [], epilogue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil,
+    terms: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
   ) -> KernelCase {
     let (m, n, k) = shape
     let label = "\(m)×\(n)×\(k) \(transposeA ? "T" : "N")\(transposeB ? "T" : "N")" + (title.isEmpty ? "" : " \(title)")
-    // The product grows as √K; what K roundings of its partial sums add up to, as K in a plain sum.
-    let root = Double(k).squareRoot()
+    // Each product and each addition is rounded, or both at once; what is fused behind them adds nine roundings at most:
+    // three of factors and sums, and six of expm1 (3 ulp).
     return KernelCase(
       GemmProblem.family, label, dtype,
       inputs: [
         CaseInput("a", transposeA ? [k, m] : [m, k]), CaseInput("b_", transposeB ? [n, k] : [k, n]),
       ] + operands.map { CaseInput($0.0, $0.1) },
-      bound: Bound(eps: 6 + root / 2, of: .fixed(2 * root))
+      bound: Bound(eps: Bound.centredSum(of: 2 * k) + (epilogue == nil ? 0 : 4.5), of: .terms)
     ) { t in
       let z = t["a"].matMul(t["b_"], transposeA: transposeA, transposeB: transposeB)
       return ["c": epilogue?(z, t) ?? z]
+    }
+    .terms { t in
+      let z = t["a"].magnitude.matMul(t["b_"].magnitude, transposeA: transposeA, transposeB: transposeB)
+      return ["c": terms?(z, t) ?? z]
     }.fused()
   }
 }

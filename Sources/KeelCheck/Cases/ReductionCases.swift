@@ -15,12 +15,13 @@ extension KernelCases {
   static func reduce(_ dtype: DType) -> [KernelCase] {
     var cases: [KernelCase] = []
     for (shape, axes) in reductions {
-      let count = Double(axes.map { shape[$0] }.reduce(1, *))
+      let count = axes.map { shape[$0] }.reduce(1, *)
       cases.append(
         KernelCase(
           ReductionProblem.family, "sum of \(shape) over \(axes)", dtype, inputs: [CaseInput("x", shape)],
-          bound: Bound(eps: 6, of: .fixed(2 * count.squareRoot()))
-        ) { t in ["y": t["x"].sum(axes: axes)] })
+          bound: Bound(eps: Bound.centredSum(of: count, block: 64), of: .terms)
+        ) { t in ["y": t["x"].sum(axes: axes)] }
+        .terms { t in ["y": t["x"].magnitude.sum(axes: axes)] })
       cases.append(
         KernelCase(
           ReductionProblem.family, "max of \(shape) over \(axes)", dtype, inputs: [CaseInput("x", shape)], bound: .exact
@@ -28,12 +29,12 @@ extension KernelCases {
           t in ["y": t["x"].max(axes: axes)]
         })
     }
-    // Nothing cancels: a plain float sum of this many would have lost three digits.
+    // Nothing cancels: a plain float sum of this many would have lost three digits. Blocks of 64 are reduced first.
     cases.append(
       KernelCase(
         ReductionProblem.family, "sum of [100003], all positive", dtype,
         inputs: [CaseInput("x", [100_003], .uniform(0...1))],
-        bound: Bound(eps: 8)
+        bound: Bound(eps: Bound.positiveSum(depth: 64 + 100_003 / 64), of: .each)
       ) { t in ["y": t["x"].sum()] })
     for shape: Shape in [[7, 45], [45, 16], [20_001, 1]] {
       for special in [Double.nan, -.infinity, .infinity] {

@@ -1,3 +1,4 @@
+import Foundation
 import KeelCore
 import KeelGraph
 import KeelPrimitives
@@ -33,22 +34,46 @@ extension KernelCases {
       CaseInput("x", [rows, classes], logits), CaseInput("labels", [rows], labels, dtype: .int32),
       CaseInput("dloss", [rows]),
     ]
+    // The exponentials' sum, in eight lanes: 3 ulp of exp, and what the rounding of its argument d makes of it, which is
+    // at most the entropy of the row, log K, half an epsilon each.
+    let sum = 3 + log(Double(classes)) / 2 + Bound.positiveSum(depth: (classes + 7) / 8 + 3)
     return [
+      // The logarithm turns the sum's relative error into one of 1, and has 3 ulp of its own; two roundings follow.
       KernelCase(
         SoftmaxProblem.family, "\(label) loss", dtype, inputs: Array(inputs[..<2]),
-        bound: Bound(eps: 6, of: .largestOrAtLeast(1))
-      ) { t in
-        ["loss": t.builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), [t["x"], t["labels"]])[0]]
+        bound: Bound(eps: sum + 4, of: .terms)
+      ) { t in ["loss": loss(t)] }
+      .terms { t in
+        let total = distances(t).elementwise(.exp).sum(axes: [1]).elementwise(.log)
+        return ["loss": 1.0.tensor(in: t.builder) + total + (loss(t) - total).magnitude]
       }.fused(),
-      KernelCase(SoftmaxProblem.family, "\(label) gradient", dtype, inputs: inputs, bound: Bound(eps: 6, of: .fixed(1)))
-      {
-        t in
-        let operands = [t["dloss"], t["x"], t["labels"]]
-        return ["dx": t.builder.append(.softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward()), operands)[0]]
+      // A quotient and a product more; the difference at the label rounds to the digits of the result.
+      KernelCase(
+        SoftmaxProblem.family, "\(label) gradient", dtype, inputs: inputs, bound: Bound(eps: sum + 7, of: .terms)
+      ) { t in ["dx": gradient(t)] }
+      .terms { t in
+        let (d, dloss) = (distances(t), t["dloss"].magnitude.reshape([rows, 1]))
+        let exponentials = d.elementwise(.exp)
+        let softmax = exponentials / exponentials.sum(axes: [1], keepingDimensions: true)
+        return ["dx": dloss * softmax * (d.magnitude + 1.0) + gradient(t).magnitude]
       }.fused(),
       KernelCase(SoftmaxProblem.family, "\(label) top one", dtype, inputs: Array(inputs[..<2]), bound: .exact) { t in
         ["correct": t.builder.append(.topOne(TopOne()), [t["x"], t["labels"]])[0]]
       }.fused(),
     ]
+  }
+
+  private static func loss(_ t: CaseTensors) -> Tensor {
+    t.builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), [t["x"], t["labels"]])[0]
+  }
+
+  private static func gradient(_ t: CaseTensors) -> Tensor {
+    let operands = [t["dloss"], t["x"], t["labels"]]
+    return t.builder.append(.softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward()), operands)[0]
+  }
+
+  /// Of the logits to the largest of their row.
+  private static func distances(_ t: CaseTensors) -> Tensor {
+    t["x"] - t["x"].max(axes: [1], keepingDimensions: true)
   }
 }

@@ -37,8 +37,8 @@ extension KernelCases {
     }
     let other: DType = dtype == .float16 ? .bfloat16 : .float16
     let nearest = Bound.stored(eps: 0, in: dtype, of: .each)
-    // In epsilons of the run's float64, of which `KernelCase` allows eight times as many.
-    let half = dtype.epsilon / DType.float64.epsilon / 16
+    // In epsilons of the run's float64, of which `KernelCase` allows twice as many.
+    let half = dtype.epsilon / DType.float64.epsilon / 4
     return [1, 8, 1003, 5003].flatMap { count in
       [
         cast("", .float32, dtype, count, magnitudes(40), in: dtype, nearest),
@@ -69,10 +69,14 @@ extension KernelCases {
             ElementwiseProblem.family, "\(first)\(x) and \(second)\(b) to \(result)",
             result == dtype ? dtype : .float32,
             inputs: [CaseInput("x", x, dtype: first), CaseInput("b", b, dtype: second)],
-            bound: .stored(eps: 4, in: result)
+            bound: .stored(eps: 1, in: result, of: .terms)
           ) { t in
             let (x, b) = (t["x"].cast(to: .float32), t["b"].cast(to: .float32))
             return ["o": (x * b + x).cast(to: result)]
+          }
+          .terms { t in
+            let (x, b) = (t["x"].cast(to: .float32), t["b"].cast(to: .float32))
+            return ["o": (x * b).magnitude + x.magnitude]
           }.fused()
         }
       }
@@ -88,8 +92,11 @@ extension KernelCases {
       [
         KernelCase(
           ReductionProblem.family, "sum of \(shape) over [\(axis)]", dtype, inputs: [CaseInput("x", shape)],
-          bound: .stored(eps: 6, in: dtype, of: .largestOrAtLeast(2 * Double(shape[axis]).squareRoot()))
-        ) { t in ["y": t["x"].sum(axes: [axis])] },
+          bound: .stored(eps: Bound.centredSum(of: shape[axis], block: 64), in: dtype, of: .terms)
+        ) { t in
+          ["y": t["x"].sum(axes: [axis])]
+        }
+        .terms { t in ["y": t["x"].magnitude.sum(axes: [axis])] },
         KernelCase(
           ReductionProblem.family, "max of \(shape) over [\(axis)]", dtype, inputs: [CaseInput("x", shape)],
           bound: .exact
