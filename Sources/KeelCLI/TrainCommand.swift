@@ -42,6 +42,13 @@ struct TrainCommand: AsyncParsableCommand {
   @Flag(help: "Leave out steps whose loss is infinite or not a number, and count them, instead of stopping.")
   var skipNonFinite = false
 
+  @Flag(
+    help: """
+      Print the time of each launch of a step, and write a trace beside the model for Perfetto or chrome://tracing: \
+      keel-<recipe>.trace.json.
+      """)
+  var profile = false
+
   @Flag(help: "Print one JSON object on standard output, everything else on standard error.")
   var json = false
 
@@ -60,6 +67,7 @@ struct TrainCommand: AsyncParsableCommand {
   func run() async throws {
     let console = Console(json: json)
     try OutputFile.check(outputPath)
+    if profile { try OutputFile.check(tracePath) }
     let device = try deviceOptions.select()
     let choice = try dataOptions.choice()
     let data = try await dataOptions.load(choice, console)
@@ -72,9 +80,10 @@ struct TrainCommand: AsyncParsableCommand {
       seed: seed)
     let run = TrainingRun(
       job: job, data: data, epochs: epochs ?? recipe.epochs, optimizer: optimizer,
-      onNonFiniteLoss: skipNonFinite ? .skip : .stop, console: console)
+      onNonFiniteLoss: skipNonFinite ? .skip : .stop, profiles: profile, console: console)
     try withExtendedLifetime(run.interruption) {
-      let (model, report) = try run.train(on: device, header: header(job, choice, data))
+      let (model, report, timeline) = try run.train(on: device, header: header(job, choice, data))
+      if let timeline { try write(timeline, console) }
       try finish(model, report, choice, data, console)
     }
   }
@@ -89,6 +98,16 @@ struct TrainCommand: AsyncParsableCommand {
       ["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"],
     ]
     return TextTable([.left, .left], rows: rows).text
+  }
+
+  private var tracePath: String {
+    (outputPath.hasSuffix(".safetensors") ? String(outputPath.dropLast(12)) : outputPath) + ".trace.json"
+  }
+
+  /// Prints the launches of a step, and writes their trace.
+  private func write(_ timeline: Timeline, _ console: Console) throws {
+    try AtomicFile.write(timeline.trace(), to: tracePath)
+    console.line("\n\(LaunchTable.text(timeline))\ntrace in \(tracePath)")
   }
 
   /// Saves what is worth it, prints the end, and throws the exit code of a run that did not go well.

@@ -163,3 +163,26 @@ enum EpochTable {
     return number + String(repeating: " ", count: max(9 - number.count, 0)) + "  " + padded.joined(separator: "  ")
   }
 }
+
+/// The launches of a step, a line each: mean time, share of the step, rates.
+enum LaunchTable {
+  static func text(_ timeline: Timeline) -> String {
+    let busy = timeline.launches.reduce(0) { $0 + $1.seconds }
+    let rows = timeline.launches.map { launch -> [String] in
+      func rate(_ amount: Double) -> String {
+        amount > 0 && launch.seconds > 0 ? String(format: "%.1f", amount / launch.seconds * 1e-9) : "–"
+      }
+      return [
+        launch.label, launch.path, Text.microseconds(launch.seconds * 1e6),
+        Text.percent(timeline.secondsPerRun > 0 ? launch.seconds / timeline.secondsPerRun : 0), rate(launch.flops),
+        rate(launch.bytes),
+      ]
+    }
+    let table = TextTable(
+      [.left, .left, .right, .right, .right, .right],
+      rows: [["launch", "layer", "µs", "share", "GFLOP/s", "GB/s"]] + rows)
+    return table.text
+      + "\n\(rows.count) launches, \(Text.microseconds(busy * 1e6)) of \(Text.microseconds(timeline.secondsPerRun * 1e6))"
+      + " µs a step; the rest lies between them"
+  }
+}

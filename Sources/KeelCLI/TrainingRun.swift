@@ -8,6 +8,8 @@ struct TrainingRun {
   var epochs: Int
   var optimizer: Adam
   var onNonFiniteLoss: NonFinitePolicy
+  /// Whether the launches of a step are timed at the end.
+  var profiles: Bool
   var console: Console
   /// Watches for as long as the run is kept, so that a Ctrl-C while the model is saved does not spoil that.
   let interruption = Interruption()
@@ -15,11 +17,14 @@ struct TrainingRun {
   /// Trains until the end, an interruption, a loss that is not finite, or until nobody reads the output.
   ///
   /// - Parameter header: printed first, above the network's summary.
-  func train(on device: Device, header: String) throws -> (Model, TrainingReport) {
+  func train(on device: Device, header: String) throws -> (Model, TrainingReport, Timeline?) {
     let train = data.train
     let model = Model(job.recipe.network(inputs: train.featureCount, classes: train.classCount))
     let summary = try model.summary(input: train.featureShape.dimensions)
-    let trainer = try Trainer(model, loss: .softmaxCrossEntropy, optimizer: optimizer, on: device, seed: job.seed)
+    var options = Executable.Options.environment
+    options.profiles = profiles
+    let trainer = try Trainer(
+      model, loss: .softmaxCrossEntropy, optimizer: optimizer, on: device, seed: job.seed, options: options)
     console.line("\(header)\n\n\(summary)\n")
 
     console.progress { _ in "compiling for \(device.name) …" }
@@ -56,11 +61,13 @@ struct TrainingRun {
     }
     console.endProgress()
     let isComplete = history.epochs.count == epochs && history.epochs.last?.validation != nil
+    let timeline = profiles && nonFinite == nil ? try trainer.timeline(train, batchSize: job.batchSize) : nil
     return (
       model,
       TrainingReport(
         job, history, nonFinite, seconds: Date().timeIntervalSince(start), compileSeconds: compileSeconds, model: nil,
-        interrupted: interruption.isRequested && !isComplete && nonFinite == nil)
+        interrupted: interruption.isRequested && !isComplete && nonFinite == nil),
+      timeline
     )
   }
 }

@@ -20,6 +20,8 @@ public final class Executable {
     public var dumps: Set<String> = []
     /// 1 prints a line a launch at every run, with its time.
     public var debugLevel = 0
+    /// Whether the device's queue keeps times, for ``Executable/timeline(runs:)``. It costs a little on every launch.
+    public var profiles = false
 
     public init() {}
 

@@ -70,7 +70,7 @@ public final class Trainer {
     self.optimizer = optimizer
     self.dtype = dtype
     self.options = options
-    context = try ComputeContext(device, profiling: options.debugLevel > 0)
+    context = try ComputeContext(device, profiling: options.debugLevel > 0 || options.profiles)
     variables = VariableStore(context)
 
     let state =

@@ -167,6 +167,24 @@ extension ToolTests {
       #expect(try String(contentsOfFile: tool.path("m.safetensors"), encoding: .utf8) == "precious")
     }
 
+    @Test func profileOfAStep() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run(
+        "train", "mnist-plain", "--epochs", "1", "--out", "m.safetensors", "--profile", "--json")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      #expect(outcome.errors.contains("GFLOP/s") && outcome.errors.contains("trace in m.trace.json"))
+      let data = try Data(contentsOf: URL(fileURLWithPath: tool.path("m.trace.json")))
+      let trace = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+      let events = try #require(trace["traceEvents"] as? [[String: Any]])
+      let steps = Set(events.compactMap { ($0["args"] as? [String: Any])?["run"] as? Int })
+      #expect(steps == Set(0..<44) && events.count % 44 == 0)
+      #expect(events.allSatisfy { $0["ph"] as? String == "X" && ($0["dur"] as? Double ?? -1) >= 0 })
+      // In an in-order queue a launch begins when the one before has ended.
+      let starts = events.compactMap { $0["ts"] as? Double }
+      #expect(starts.count == events.count && starts == starts.sorted())
+    }
+
     @Test func benchOfAStep() throws {
       let tool = try Tool()
       defer { tool.remove() }
