@@ -85,6 +85,8 @@ public final class Device: @unchecked Sendable {
   /// Where a sub-buffer may begin, in bytes. (OpenCL reports bits.)
   public let baseAddressAlignmentBytes: Int
 
+  /// Whether `/` and `sqrt` of `float` can be rounded correctly, as those of `double` always are.
+  public let hasCorrectlyRoundedDivision: Bool
   /// Whether kernels can use `double`.
   public let hasFP64: Bool
   /// Whether kernels can use `half` in arithmetic.
@@ -139,6 +141,8 @@ public final class Device: @unchecked Sendable {
     localMemoryIsDedicated = number(CL_DEVICE_LOCAL_MEM_TYPE, or: 0) == Int(CL_LOCAL)
     baseAddressAlignmentBytes = Self.alignmentBytes(reportedBits: number(CL_DEVICE_MEM_BASE_ADDR_ALIGN, or: 0))
 
+    hasCorrectlyRoundedDivision =
+      bytes(CL_DEVICE_SINGLE_FP_CONFIG) & Int(CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0
     hasFP64 = extensions.contains("cl_khr_fp64") || bytes(CL_DEVICE_DOUBLE_FP_CONFIG) != 0
     hasFP16 = extensions.contains("cl_khr_fp16")
     // The count came with OpenCL 2.1; before it the extension alone tells.
