@@ -1,4 +1,4 @@
-// The two sums of batch normalization backward, any layout: valid on every device and for every shape.
+// The two sums of batch normalization backward, x of [outer, C, inner].
 //
 //   g = prologue(dy)    xhat = ((x - mean) - residual) * rstd,  rstd = 1 / sqrt(variance + epsilon)
 //   dscale = sum(g * xhat)    dshift = sum(g)
@@ -11,21 +11,25 @@
 //   workspace                    [2, slices, C]: sum(g * xhat), sum(g)
 //   dscale, dshift               [C]
 //
-// Launch: partial [C, slices], merge [C], or rounded up; any local size.
-// Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy, row the index in outer, col the channel.
+// Four forms of `partial`, launched as those of batchnorm_statistics.cl:
+//   batchnorm_backward_partial   any layout and device
+//   batchnorm_backward_groups    GPU, any layout
+//   batchnorm_backward_rows      CPU, inner >= 8
+//   batchnorm_backward_columns   CPU, inner = 1
+// merge: global [C] or rounded up, any local size.
+//
+// Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy; operands of dy's shape or one element.
 
-#include "batchnorm.clh"
+#include "batchnorm_columns.clh"
+#include "batchnorm_groups.clh"
 
-#ifndef PROLOGUE
-#define PROLOGUE_PARAMETERS
-#define PROLOGUE(V, LOAD, value, full, row, col)
-#endif
+#define PARTIAL_PARAMETERS                                                                                   \
+  __global REAL *restrict workspace, __global const STORED *restrict dy, __global const STORED *restrict x,  \
+      __global const REAL *restrict mean, __global const REAL *restrict residual,                            \
+      __global const REAL *restrict variance PROLOGUE_PARAMETERS, REAL epsilon, int outer, int C, int inner, \
+      int slices, long sliceLength
 
-__kernel void batchnorm_backward_reduce_partial(
-    __global REAL* restrict workspace, __global const REAL* restrict dy, __global const REAL* restrict x,
-    __global const REAL* restrict mean, __global const REAL* restrict residual,
-    __global const REAL* restrict variance PROLOGUE_PARAMETERS, REAL epsilon, int outer, int C, int inner, int slices,
-    long sliceLength) {
+__kernel void batchnorm_backward_partial(PARTIAL_PARAMETERS) {
   const size_t c = get_global_id(0), slice = get_global_id(1);
   if (c >= C || slice >= slices) return;
   const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
@@ -36,10 +40,10 @@ __kernel void batchnorm_backward_reduce_partial(
     const size_t last = min(first + GRADIENT_BLOCK, end);
     REAL block_sum = 0, block_product = 0;
     FOR_VALUES_OF_CHANNEL(index, first, last, c, C, inner) {
-      REAL g = dy[index];
-      PROLOGUE(REAL, LOAD1, g, index, value_ / inner, c);
+      REAL g = LOAD1_STORED(dy, index);
+      PROLOGUE(REAL, LOAD1_STORED, g, index, 0, c);
       block_sum += g;
-      block_product = fma(g, (x[index] - high) - low, block_product);
+      block_product = fma(g, (LOAD1_STORED(x, index) - high) - low, block_product);
     }
     ADD_KEEPING(REAL, sum, sum_lost, block_sum);
     ADD_KEEPING(REAL, product, product_lost, block_product);
@@ -48,7 +52,124 @@ __kernel void batchnorm_backward_reduce_partial(
   workspace[(slices + slice) * C + c] = sum + sum_lost;
 }
 
-__kernel void batchnorm_backward_reduce_merge(
+__kernel void batchnorm_backward_groups(PARTIAL_PARAMETERS) {
+  __local REAL sums[GROUP_ITEMS], products[GROUP_ITEMS];
+  const size_t c = get_global_id(0), slice = get_group_id(1), step = get_local_size(1);
+  const size_t item = get_local_id(1) * get_local_size(0) + get_local_id(0);
+  const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
+
+  REAL sum = 0, product = 0, sum_lost = 0, product_lost = 0;
+  if (c < C) {
+    const REAL high = mean[c], low = residual[c];
+    ChannelCursor at = cursor_at(slice * sliceLength + get_local_id(1), step, c, C, inner);
+    while (at.value < end) {
+      REAL block_sum = 0, block_product = 0;
+#pragma unroll
+      for (int k = 0; k < GROUP_BLOCK; k++) {
+        if (at.value < end) {
+          REAL g = LOAD1_STORED(dy, at.index);
+          PROLOGUE(REAL, LOAD1_STORED, g, at.index, 0, c);
+          block_sum += g;
+          block_product = fma(g, (LOAD1_STORED(x, at.index) - high) - low, block_product);
+        }
+        advance(&at, step, C, inner);
+      }
+      ADD_KEEPING(REAL, sum, sum_lost, block_sum);
+      ADD_KEEPING(REAL, product, product_lost, block_product);
+    }
+  }
+  sums[item] = sum + sum_lost, products[item] = product + product_lost;
+
+  // A tree over the items of a channel: each step adds the upper half of what is left to the lower.
+  for (size_t reach = GROUP_ITEMS / 2; reach > 0; reach /= 2) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const size_t other = item + reach * get_local_size(0);
+    if (get_local_id(1) < reach && get_local_id(1) + reach < step)
+      sums[item] += sums[other], products[item] += products[other];
+  }
+  if (get_local_id(1) > 0 || c >= C) return;
+  workspace[slice * C + c] = products[item] * (1 / sqrt(variance[c] + epsilon));
+  workspace[(slices + slice) * C + c] = sums[item];
+}
+
+KEEL_CPU __kernel void batchnorm_backward_rows(PARTIAL_PARAMETERS) {
+  const size_t c = get_global_id(0), slice = get_global_id(1);
+  const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
+  // Whole runs where they are short.
+  const size_t block = inner < 16 * GRADIENT_BLOCK ? 16 * GRADIENT_BLOCK / inner * inner : 16 * GRADIENT_BLOCK;
+  const REAL high = mean[c], low = residual[c], rstd = 1 / sqrt(variance[c] + epsilon);
+
+  REAL8 sum = 0, product = 0, sum_lost = 0, product_lost = 0;
+  for (size_t first = slice * sliceLength; first < end; first += block) {
+    const size_t last = min(first + block, end);
+    REAL8 sum0 = 0, sum1 = 0, product0 = 0, product1 = 0;
+#define ADD_GRADIENT(chain, offset)                                                  \
+  {                                                                                  \
+    REAL8 g = LOAD8_STORED(dy, offset);                                              \
+    PROLOGUE(REAL8, LOAD8_STORED, g, offset, 0, c);                                  \
+    sum##chain += g;                                                                 \
+    product##chain = fma(g, (LOAD8_STORED(x, offset) - high) - low, product##chain); \
+  }
+    FOR_RUNS_OF_CHANNEL(index, i, length, first, last, c, C, inner) {
+      size_t k = 0;
+      for (; k + 16 <= length; k += 16) {
+        ADD_GRADIENT(0, index + k);
+        ADD_GRADIENT(1, index + k + 8);
+      }
+      if (k + 8 <= length) {
+        ADD_GRADIENT(0, index + k);
+        k += 8;
+      }
+      if (k < length) {
+        const size_t tail = TAIL_OFFSET(index, i, length);
+        REAL8 g = LOAD8_STORED(dy, tail);
+        PROLOGUE(REAL8, LOAD8_STORED, g, tail, 0, c);
+        const REAL8 centred = IN_TAIL(i, length) ? (LOAD8_STORED(x, tail) - high) - low : 0;
+        g = IN_TAIL(i, length) ? g : 0;
+        sum1 += g;
+        product1 = fma(g, centred, product1);
+      }
+    }
+    ADD_KEEPING(REAL8, sum, sum_lost, sum0 + sum1);
+    ADD_KEEPING(REAL8, product, product_lost, product0 + product1);
+  }
+
+  REAL sums[8], products[8];
+  vstore8(sum + sum_lost, 0, sums);
+  vstore8(product + product_lost, 0, products);
+  workspace[slice * C + c] =
+      (((products[0] + products[1]) + (products[2] + products[3])) +
+       ((products[4] + products[5]) + (products[6] + products[7]))) *
+      rstd;
+  workspace[(slices + slice) * C + c] =
+      ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
+  const size_t left = get_global_id(0) * COLUMN_CHUNK, slice = get_global_id(1);
+  const size_t right = min(left + COLUMN_CHUNK, (size_t)C);
+  const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
+  ColumnGradients gradients[COLUMN_CHUNK / 8];
+  for (size_t col = left; col < right; col += 8)
+    begin_gradients(&gradients[(col - left) / 8], mean + col, residual + col, min((size_t)8, right - col));
+
+  for (size_t row = begin; row < end; row += ROW_BLOCK / 2) {
+    const int n = min((size_t)ROW_BLOCK / 2, end - row);
+    for (size_t col = left; col < right; col += 8)
+      add_gradient_block(
+          &gradients[(col - left) / 8], dy, x, min((size_t)8, right - col), row, col, C, n PROLOGUE_ARGUMENTS);
+  }
+
+  for (size_t col = left; col < right; col += 8) {
+    const ColumnGradients* result = &gradients[(col - left) / 8];
+    const int lanes = min((size_t)8, right - col);
+    const REAL8 rstd = (REAL)1 / sqrt(load_lanes(variance + col, lanes, 1) + epsilon);
+    store_lanes(workspace + slice * C + col, lanes, (result->product + result->product_lost) * rstd);
+    store_lanes(workspace + (slices + slice) * C + col, lanes, result->sum + result->sum_lost);
+  }
+}
+
+__kernel void batchnorm_backward_merge(
     __global REAL* restrict dscale, __global REAL* restrict dshift, __global const REAL* restrict workspace, int C,
     int slices) {
   const size_t c = get_global_id(0);

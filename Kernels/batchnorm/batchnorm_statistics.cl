@@ -1,4 +1,4 @@
-// Batch statistics of any layout: valid on every device and for every shape. x is [outer, C, inner].
+// Batch statistics of x [outer, C, inner].
 //
 //   mean + residual = sum(x) / m      variance = sum((x - mean)^2) / m    (biased)      m = outer * inner
 //
@@ -9,17 +9,27 @@
 //   workspace   [3, slices, C]: mean and its rest, M2
 //   mean, residual, variance   [C]
 //
-// Launch: partial [C, slices], merge [C], or rounded up; any local size.
+// Four forms of `partial`:
+//   batchnorm_statistics_partial   any layout and device: a work-item per channel and slice; global [C, slices] or
+//                                  rounded up, any local size
+//   batchnorm_statistics_groups    GPU, any layout: a work-group per slice and as many channels as it is wide; global
+//                                  [C rounded up to whole groups, slices * height of a group], local [width, height]:
+//                                  256 items, width 1 where inner > 1, else a power of two up to 32
+//   batchnorm_statistics_rows      CPU, inner >= 8: a work-item per channel and slice; global [C, slices], local [1, 1]
+//   batchnorm_statistics_columns   CPU, inner = 1: a work-item per COLUMN_CHUNK channels and slice; global
+//                                  [ceil(C / COLUMN_CHUNK), slices], local [1, 1]
+// merge: global [C] or rounded up, any local size.
 
-#include "batchnorm.clh"
+#include "batchnorm_columns.clh"
+#include "batchnorm_groups.clh"
 
 __kernel void batchnorm_statistics_partial(
-    __global REAL* restrict workspace, __global const REAL* restrict x, int outer, int C, int inner, int slices,
+    __global REAL* restrict workspace, __global const STORED* restrict x, int outer, int C, int inner, int slices,
     long sliceLength) {
   const size_t c = get_global_id(0), slice = get_global_id(1);
   if (c >= C || slice >= slices) return;
   const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
-  LEADING_BITS(REAL, origin, x[c * inner]);
+  LEADING_BITS(REAL, origin, LOAD1_STORED(x, c * inner));
 
   long count = 0;
   REAL centre = 0, rest = 0, M2 = 0, lost = 0;
@@ -27,12 +37,12 @@ __kernel void batchnorm_statistics_partial(
     const size_t last = min(first + BLOCK, end);
     const int n = last - first;
     REAL sum = 0;
-    FOR_VALUES_OF_CHANNEL(index, first, last, c, C, inner) sum += x[index] - origin;
+    FOR_VALUES_OF_CHANNEL(index, first, last, c, C, inner) sum += LOAD1_STORED(x, index) - origin;
     const REAL rough = sum / n;
     // The deviations from a rounded mean do not quite add up to 0: what is left corrects mean and squares.
     REAL drift = 0, squares = 0;
     FOR_VALUES_OF_CHANNEL(index, first, last, c, C, inner) {
-      const REAL d = (x[index] - origin) - rough;
+      const REAL d = (LOAD1_STORED(x, index) - origin) - rough;
       drift += d;
       squares = fma(d, d, squares);
     }
@@ -43,9 +53,169 @@ __kernel void batchnorm_statistics_partial(
   workspace[(2 * slices + slice) * C + c] = M2 + lost;
 }
 
+__kernel void batchnorm_statistics_groups(
+    __global REAL* restrict workspace, __global const STORED* restrict x, int outer, int C, int inner, int slices,
+    long sliceLength) {
+  __local REAL counts[GROUP_ITEMS], centres[GROUP_ITEMS], rests[GROUP_ITEMS], squares[GROUP_ITEMS];
+  const size_t c = get_global_id(0), slice = get_group_id(1);
+  const size_t item = get_local_id(1) * get_local_size(0) + get_local_id(0);
+  const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
+  const size_t step = get_local_size(1);
+
+  long count = 0;
+  REAL centre = 0, rest = 0, M2 = 0, lost = 0;
+  if (c < C) {
+    LEADING_BITS(REAL, origin, LOAD1_STORED(x, c * inner));
+    ChannelCursor at = cursor_at(slice * sliceLength + get_local_id(1), step, c, C, inner);
+    while (at.value < end) {
+      REAL value[GROUP_BLOCK], sum = 0;
+      int n = 0;
+#pragma unroll
+      for (int k = 0; k < GROUP_BLOCK; k++) {
+        const bool isInside = at.value < end;
+        value[k] = isInside ? LOAD1_STORED(x, at.index) - origin : 0;
+        sum += value[k];
+        n += isInside;
+        advance(&at, step, C, inner);
+      }
+      const REAL rough = sum / n;
+      REAL drift = 0, around = 0;
+#pragma unroll
+      for (int k = 0; k < GROUP_BLOCK; k++) {
+        const REAL d = k < n ? value[k] - rough : 0;
+        drift += d;
+        around = fma(d, d, around);
+      }
+      MERGE_MOMENTS(REAL, count, centre, rest, M2, lost, n, rough, drift / n, around - drift * drift / n);
+    }
+  }
+  counts[item] = count, centres[item] = centre, rests[item] = rest, squares[item] = M2 + lost;
+
+  // A tree over the items of a channel: each step merges the upper half of what is left into the lower.
+  for (size_t reach = GROUP_ITEMS / 2; reach > 0; reach /= 2) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const size_t other = item + reach * get_local_size(0);
+    if (get_local_id(1) < reach && get_local_id(1) + reach < step && counts[other] > 0) {
+      REAL n = counts[item], mean = centres[item], low = rests[item], M2 = squares[item], lost = 0;
+      MERGE_MOMENTS(REAL, n, mean, low, M2, lost, counts[other], centres[other], rests[other], squares[other]);
+      counts[item] = n, centres[item] = mean, rests[item] = low, squares[item] = M2 + lost;
+    }
+  }
+  if (get_local_id(1) > 0 || c >= C) return;
+  workspace[slice * C + c] = centres[item];
+  workspace[(slices + slice) * C + c] = rests[item];
+  workspace[(2 * slices + slice) * C + c] = squares[item];
+}
+
+KEEL_CPU __kernel void batchnorm_statistics_rows(
+    __global REAL* restrict workspace, __global const STORED* restrict x, int outer, int C, int inner, int slices,
+    long sliceLength) {
+  const size_t c = get_global_id(0), slice = get_global_id(1);
+  const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
+  // Whole runs where they are short.
+  const size_t block = inner < 8 * BLOCK ? 8 * BLOCK / inner * inner : 8 * BLOCK;
+  LEADING_BITS(REAL, origin, LOAD1_STORED(x, c * inner));
+
+  // Eight lanes that each have a part of the channel.
+  REAL8 count = 0, centre = 0, rest = 0, M2 = 0, lost = 0;
+  for (size_t first = slice * sliceLength; first < end; first += block) {
+    const size_t last = min(first + block, end);
+    REAL8 n = 0, sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+    FOR_RUNS_OF_CHANNEL(index, i, length, first, last, c, C, inner) {
+      size_t k = 0;
+      for (; k + 32 <= length; k += 32) {
+        sum0 += LOAD8_STORED(x, index + k) - origin;
+        sum1 += LOAD8_STORED(x, index + k + 8) - origin;
+        sum2 += LOAD8_STORED(x, index + k + 16) - origin;
+        sum3 += LOAD8_STORED(x, index + k + 24) - origin;
+      }
+      for (; k + 8 <= length; k += 8) sum0 += LOAD8_STORED(x, index + k) - origin;
+      n += (REAL)(length / 8);
+      if (k < length) {
+        const REAL8 value = LOAD8_STORED(x, TAIL_OFFSET(index, i, length)) - origin;
+        sum1 += IN_TAIL(i, length) ? value : 0;
+        n += IN_TAIL(i, length) ? (REAL8)1 : 0;
+      }
+    }
+    const REAL8 each = 1 / fmax(n, (REAL8)1);
+    const REAL8 rough = ((sum0 + sum1) + (sum2 + sum3)) * each;
+
+    REAL8 drift0 = 0, drift1 = 0, drift2 = 0, drift3 = 0, squares0 = 0, squares1 = 0, squares2 = 0, squares3 = 0;
+#define ADD_DEVIATION(chain, offset)                            \
+  {                                                             \
+    const REAL8 d = (LOAD8_STORED(x, offset) - origin) - rough; \
+    drift##chain += d;                                          \
+    squares##chain = fma(d, d, squares##chain);                 \
+  }
+    FOR_RUNS_OF_CHANNEL(index, i, length, first, last, c, C, inner) {
+      size_t k = 0;
+      for (; k + 32 <= length; k += 32) {
+        ADD_DEVIATION(0, index + k);
+        ADD_DEVIATION(1, index + k + 8);
+        ADD_DEVIATION(2, index + k + 16);
+        ADD_DEVIATION(3, index + k + 24);
+      }
+      for (; k + 8 <= length; k += 8) ADD_DEVIATION(0, index + k);
+      if (k < length) {
+        const REAL8 value = (LOAD8_STORED(x, TAIL_OFFSET(index, i, length)) - origin) - rough;
+        const REAL8 d = IN_TAIL(i, length) ? value : 0;
+        drift1 += d;
+        squares1 = fma(d, d, squares1);
+      }
+    }
+    const REAL8 drift = (drift0 + drift1) + (drift2 + drift3);
+    const REAL8 squares = (squares0 + squares1) + (squares2 + squares3);
+    const REAL8 share = n / fmax(count + n, (REAL8)1);
+    MERGE_BLOCK(
+        REAL8, share, count * share, centre, rest, M2, lost, rough, drift * each, squares - drift * (drift * each));
+    count += n;
+  }
+
+  REAL counts[8], centres[8], rests[8], sums[8];
+  vstore8(count, 0, counts);
+  vstore8(centre, 0, centres);
+  vstore8(rest, 0, rests);
+  vstore8(M2 + lost, 0, sums);
+  REAL number = 0, mean = 0, low = 0, around = 0, left = 0;
+  for (int l = 0; l < 8; l++) {
+    if (counts[l] > 0)
+      MERGE_MOMENTS(REAL, number, mean, low, around, left, counts[l], centres[l], rests[l], sums[l]);
+  }
+  workspace[slice * C + c] = mean;
+  workspace[(slices + slice) * C + c] = low;
+  workspace[(2 * slices + slice) * C + c] = around + left;
+}
+
+KEEL_CPU __kernel void batchnorm_statistics_columns(
+    __global REAL* restrict workspace, __global const STORED* restrict x, int outer, int C, int inner, int slices,
+    long sliceLength) {
+  const size_t left = get_global_id(0) * COLUMN_CHUNK, slice = get_global_id(1);
+  const size_t right = min(left + COLUMN_CHUNK, (size_t)C);
+  const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
+  ColumnMoments moments[COLUMN_CHUNK / 8];
+  for (size_t col = left; col < right; col += 8)
+    begin_columns(&moments[(col - left) / 8], x + col, min((size_t)8, right - col));
+
+  for (size_t row = begin; row < end; row += ROW_BLOCK) {
+    const int n = min((size_t)ROW_BLOCK, end - row);
+    const REAL share = (REAL)n / (REAL)(row - begin + n), seen = (REAL)(row - begin) * share;
+    for (size_t col = left; col < right; col += 8)
+      add_column_block(
+          &moments[(col - left) / 8], x + row * C + col, min((size_t)8, right - col), C, n, share, seen);
+  }
+
+  for (size_t col = left; col < right; col += 8) {
+    const ColumnMoments* result = &moments[(col - left) / 8];
+    const int lanes = min((size_t)8, right - col);
+    store_lanes(workspace + slice * C + col, lanes, result->mean);
+    store_lanes(workspace + (slices + slice) * C + col, lanes, result->rest);
+    store_lanes(workspace + (2 * slices + slice) * C + col, lanes, result->M2 + result->lost);
+  }
+}
+
 __kernel void batchnorm_statistics_merge(
     __global REAL* restrict mean, __global REAL* restrict residual, __global REAL* restrict variance,
-    __global const REAL* restrict x, __global const REAL* restrict workspace, int outer, int C, int inner, int slices,
+    __global const STORED* restrict x, __global const REAL* restrict workspace, int outer, int C, int inner, int slices,
     long sliceLength) {
   const size_t c = get_global_id(0);
   if (c >= C) return;
@@ -60,7 +230,7 @@ __kernel void batchnorm_statistics_merge(
         workspace[(2 * slices + slice) * C + c]);
   }
 
-  LEADING_BITS(REAL, origin, x[c * inner]);
+  LEADING_BITS(REAL, origin, LOAD1_STORED(x, c * inner));
   SPLIT_SUM(REAL, high, low, origin, centre, rest);
   mean[c] = high;
   residual[c] = low;

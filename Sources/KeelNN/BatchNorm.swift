@@ -115,7 +115,8 @@ public struct BatchNorm: Layer {
     batchesTracked = tracks ? RunningStatistic(shape, initialValue: 0, countsAsParameter: false) : nil
   }
 
-  /// The normalized operand, of its own shape; `x` has the channels on the axis of the settings.
+  /// The normalized operand, of its own type and shape; `x` has the channels on the axis of the settings. What is stored
+  /// in 16 bits is normalized in float32, and its statistics are kept in float32.
   public func callAsFunction(_ x: Tensor) -> Tensor {
     x.inLayer(owning: [scale?.path, shift?.path, runningMean?.path]) {
       if let problem = options.problem ?? options.problem(in: x.builder.dtype) {
@@ -142,8 +143,8 @@ public struct BatchNorm: Layer {
     let results = builder.append(
       .batchNormTraining(BatchNormTraining(axis: axis, epsilon: options.epsilon)),
       [
-        x, scale?.tensor(in: builder) ?? builder.constant(1, shape, x.dtype),
-        shift?.tensor(in: builder) ?? builder.constant(0, shape, x.dtype),
+        x, scale?.tensor(in: builder) ?? builder.constant(1, shape, x.dtype.arithmetic),
+        shift?.tensor(in: builder) ?? builder.constant(0, shape, x.dtype.arithmetic),
       ])
     guard builder.mode == .training, builder.error == nil, let runningMean, let runningVariance, let batchesTracked
     else { return results[0] }
@@ -169,9 +170,10 @@ public struct BatchNorm: Layer {
       if let scale { scale.tensor(in: builder) / deviation.elementwise(.squareRoot) } else {
         deviation.elementwise(.reciprocalSquareRoot)
       }
-    let y = (x - mean.tensor(in: builder).channels(axis, of: x.shape)) * factor.channels(axis, of: x.shape)
-    guard let shift else { return y }
-    return y + shift.tensor(in: builder).channels(axis, of: x.shape)
+    let values = x.cast(to: x.dtype.arithmetic)
+    var y = (values - mean.tensor(in: builder).channels(axis, of: x.shape)) * factor.channels(axis, of: x.shape)
+    if let shift { y = y + shift.tensor(in: builder).channels(axis, of: x.shape) }
+    return y.cast(to: x.dtype)
   }
 
   public var configuration: LayerConfiguration? { .batchNorm(options) }

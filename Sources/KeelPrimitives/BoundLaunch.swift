@@ -48,9 +48,10 @@ extension ComputeContext {
   /// - Parameters:
   ///   - spec: the program; its element type decides how `.real` arguments are passed.
   ///   - isSingleItem: the kernel is written for one work-item a work-group.
+  ///   - local: work-items in a group on each axis, where the kernel counts on them.
   func bind(
     _ name: String, of spec: ProgramSpec, _ arguments: [KernelArgument], global: [Int],
-    isSingleItem: Bool = false, label: String, flops: Double = 0, bytes: Double = 0
+    isSingleItem: Bool = false, local: [Int]? = nil, label: String, flops: Double = 0, bytes: Double = 0
   ) throws -> BoundLaunch {
     let kernel = try programs.kernel(name, of: spec)
     for (index, argument) in arguments.enumerated() {
@@ -72,6 +73,6 @@ extension ComputeContext {
     }
     return BoundLaunch(
       label: "\(name) \(label)", kernel: kernel, global: global,
-      local: isSingleItem ? global.map { _ in 1 } : nil, flops: flops, bytes: bytes)
+      local: isSingleItem ? global.map { _ in 1 } : local, flops: flops, bytes: bytes)
   }
 }

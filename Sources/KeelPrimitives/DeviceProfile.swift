@@ -8,6 +8,8 @@ public struct DeviceProfile: Hashable, Sendable {
   public var isCPU: Bool
   /// Cores or multiprocessors.
   public var computeUnits: Int
+  /// Most work-items in a group.
+  public var maxWorkGroupSize: Int
   /// Whether kernels can use `double`.
   public var hasFP64: Bool
   /// Of sub-buffers, in bytes.
@@ -20,6 +22,7 @@ public struct DeviceProfile: Hashable, Sendable {
     name = device.name
     isCPU = device.kind == .cpu
     computeUnits = device.computeUnits
+    maxWorkGroupSize = device.maxWorkGroupSize
     hasFP64 = device.hasFP64
     alignment = device.baseAddressAlignmentBytes
     maxAllocationBytes = device.maxAllocationBytes

@@ -4,9 +4,9 @@ struct Slices: Hashable, Sendable {
   let count: Int
   let length: Int
 
-  /// At most 64 slices of a multiple of 256 values, 1024 at least; the last may be shorter.
-  init(values: Int) {
-    length = max(1024, divideUp(divideUp(values, 64), 256) * 256)
+  /// At most 64 slices of a multiple of `unit` values, and no fewer than `least`; the last may be shorter.
+  init(values: Int, atLeast least: Int = 1024, of unit: Int = 256) {
+    length = divideUp(max(least, divideUp(values, 64)), unit) * unit
     count = max(1, divideUp(values, length))
   }
 }

@@ -5,7 +5,7 @@ import KeelCore
 public protocol KernelProblem: Hashable, Sendable {
   /// Names the family in errors and in the choice of variants.
   static var family: String { get }
-  /// Ordered: the first that takes device and problem wins. The last one takes every problem on every device.
+  /// Ordered: the first that takes device and problem, and suits them, wins. The last one does on every device.
   static var variants: [Variant<Self>] { get }
   /// Sizes, for a person: `32×10×32 NT`.
   var label: String { get }
@@ -37,6 +37,9 @@ public struct Variant<Problem: KernelProblem>: Sendable {
   public let name: String
   /// Whether device and problem meet what the kernels assume.
   public let takes: @Sendable (Problem, DeviceProfile) -> Bool
+  /// Whether the kernels are meant for such a device and size. Tests run them where they are not, too: those of GPUs on
+  /// CPUs.
+  public let suits: @Sendable (Problem, DeviceProfile) -> Bool
   /// Scratch memory wanted, in bytes.
   public let workspaceBytes: @Sendable (Problem) -> Int
   /// Builds the kernels and sets their arguments: launches in the order they must run.
@@ -44,23 +47,25 @@ public struct Variant<Problem: KernelProblem>: Sendable {
 
   init(
     _ name: String, takes: @escaping @Sendable (Problem, DeviceProfile) -> Bool = { _, _ in true },
+    suits: @escaping @Sendable (Problem, DeviceProfile) -> Bool = { _, _ in true },
     workspaceBytes: @escaping @Sendable (Problem) -> Int = { _ in 0 },
     bind: @escaping @Sendable (Problem, Operands, ComputeContext) throws -> [BoundLaunch]
   ) {
     self.name = name
     self.takes = takes
+    self.suits = suits
     self.workspaceBytes = workspaceBytes
     self.bind = bind
   }
 }
 
 extension KernelProblem {
-  /// The variant for a device: the first that fits, or the one that `forced` names for this family. Throws when that one
-  /// does not exist or does not take the problem.
+  /// The variant for a device: the first that takes the problem and suits it, or the one that `forced` names for this
+  /// family. Throws when that one does not exist or does not take the problem.
   public func variant(on profile: DeviceProfile, forced: [String: String] = [:]) throws -> Variant<Self> {
     let wanted = forced[Self.family]
     for variant in Self.variants where wanted.map({ $0 == variant.name }) ?? true {
-      if variant.takes(self, profile) { return variant }
+      if variant.takes(self, profile), wanted != nil || variant.suits(self, profile) { return variant }
     }
     throw VariantUnavailable(
       family: Self.family, variant: wanted ?? "any", problem: label, device: profile.name,
@@ -130,14 +135,17 @@ public struct Slot: Hashable, Sendable {
   }
 
   /// Defines the macros of the slot `name` in front of a program.
-  func fill(_ name: String, in spec: inout ProgramSpec) {
-    let parameters = extras.indices.map { ", __global const REAL* restrict e\($0)" }.joined()
+  ///
+  /// - Parameter isStored: the extra operands are of the program's `STORED`, not of its `REAL`.
+  func fill(_ name: String, in spec: inout ProgramSpec, isStored: Bool = false) {
+    let (type, load) = isStored ? ("STORED", "LOAD1_STORED") : ("REAL", "LOAD1")
+    let parameters = extras.indices.map { ", __global const \(type)* restrict e\($0)" }.joined()
     let loads = extras.enumerated().map { index, access in
       switch access {
       case .full: "V a\(index) = LOAD(e\(index), full); "
       case .column: "V a\(index) = LOAD(e\(index), col); "
-      case .row: "V a\(index) = (V)(e\(index)[row]); "
-      case .scalar: "V a\(index) = (V)(e\(index)[0]); "
+      case .row: "V a\(index) = (V)(\(load)(e\(index), row)); "
+      case .scalar: "V a\(index) = (V)(\(load)(e\(index), 0)); "
       }
     }.joined()
     spec.define("\(name)_PARAMETERS", parameters)

@@ -87,10 +87,10 @@ import Testing
   /// A formula that is only slightly off: the biased variance taken for the unbiased one.
   @Test func slightlyWrongFormulaFails() throws {
     try withKernel(
-      "batchnorm_forward_columns.cl", "(M2 + lost) / (REAL)rows", replacedBy: "(M2 + lost) / (REAL)(rows - 1)"
+      "batchnorm_forward_fused.cl", "moments[k].lost) / (REAL)rows", replacedBy: "moments[k].lost) / (REAL)(rows - 1)"
     ) { runner in
       guard runner.context.profile.isCPU else { return print("skipped: no CPU device") }
-      let result = runner.check(try kernelCase("batchNormForward [1025, 8] axis 1 f32"), variant: "columns")
+      let result = runner.check(try kernelCase("batchNormForward [1025, 8] axis 1 f32"), variant: "fused")
       #expect(result?.hasFailed == true, "\(String(describing: result))")
     }
   }
@@ -110,6 +110,19 @@ import Testing
       kernelCase.seed = seed
       let result = runner.check(kernelCase, variant: "naive")
       #expect(result?.hasFailed == true, "\(String(describing: result))")
+    }
+  }
+
+  /// Without its barrier the first item of a group merges what the others have not written yet.
+  @Test func missingBarrierFails() throws {
+    for (file, name, description) in [
+      ("batchnorm_statistics.cl", "batchNormForward", "batchNormForward [1025, 8] axis 1 f32"),
+      ("batchnorm_backward_reduce.cl", "batchNormBackward", "batchNormBackward [7, 9, 16] axis 1 f32"),
+    ] {
+      try withKernel(file, "barrier(CLK_LOCAL_MEM_FENCE);", replacedBy: "") { runner in
+        let result = runner.check(try kernelCase(description), variant: "groups")
+        #expect(result?.family == name && reason(result).contains("is wrong"), "\(String(describing: result))")
+      }
     }
   }
 

@@ -146,7 +146,7 @@ import Testing
   }
 
   /// A channel whose values are all the same is β, whatever the value and the variant.
-  @Test(arguments: ["columns", "tallColumns", "naive"]) func constantChannelsOfAnySize(_ variant: String) throws {
+  @Test(arguments: ["fused", "columns", "groups", "naive"]) func constantChannelsOfAnySize(_ variant: String) throws {
     for value: Double in [0, 1e-30, 1, 1e22, 1e30, 2e35, 1e38, -3e38] {
       for rows in [2, 7, 33, 130] {
         let builder = GraphBuilder(mode: .training)

@@ -15,24 +15,29 @@ private struct Layout {
     "\(shape) axis \(axis)" + (offset == 0 && deviation == 1 ? "" : ", mean \(Int(offset)), deviation \(deviation)")
   }
   var x: CaseInput { CaseInput("x", shape, .normal(offset: offset, scale: deviation)) }
-  var inputs: [CaseInput] {
-    [x, CaseInput("scale", [channels], .uniform(0.5...1.5)), CaseInput("shift", [channels])]
+  /// x, and vectors of the type it is computed in.
+  func inputs(_ dtype: DType) -> [CaseInput] {
+    [
+      x, CaseInput("scale", [channels], .uniform(0.5...1.5), dtype: dtype.arithmetic),
+      CaseInput("shift", [channels], dtype: dtype.arithmetic),
+    ]
   }
 }
 
 extension KernelCases {
   private static let layouts: [Layout] =
-    // [rows, C]: lanes of eight and their rests, slices of 1024 values and their rests.
+    // [rows, C]: lanes of eight, groups of 32, chunks of 256, lines of 1024 channels; slices; and their rests.
     [
       (257, 1), (257, 3), (257, 8), (257, 9), (33, 64), (5, 4097), (2, 9), (3, 17), (32, 32), (1025, 8), (5000, 3),
-      (4097, 1),
+      (4097, 1), (139, 271), (20, 1035),
     ].map { Layout(shape: [$0.0, $0.1], axis: 1) }
     + [
       Layout(shape: [7, 5, 9], axis: 2), Layout(shape: [7, 9, 5], axis: 1), Layout(shape: [7, 9, 16], axis: 1),
       Layout(shape: [3, 5, 6, 7], axis: 1), Layout(shape: [3, 6, 7, 5], axis: 3), Layout(shape: [9, 40], axis: 0),
       Layout(shape: [2, 3, 2, 3, 5], axis: 1), Layout(shape: [1, 3, 61, 43], axis: 1),
       Layout(shape: [1, 1, 3001], axis: 1),
-      Layout(shape: [600, 2, 3], axis: 1),
+      Layout(shape: [600, 2, 3], axis: 1), Layout(shape: [300, 2, 11], axis: 1),
+      Layout(shape: [3, 2, 2900], axis: 1), Layout(shape: [1, 1, 17001], axis: 1),
     ]
 
   /// Means far above the deviation, in each layout: the table of `batchnorm.md`.
@@ -40,6 +45,25 @@ extension KernelCases {
     shape, axis in
     [(100, 1), (1e4, 1), (1e4, 0.01), (1e6, 1)].map { (offset: Double, deviation: Double) in
       Layout(shape: shape, axis: axis, offset: offset, deviation: deviation)
+    }
+  }
+
+  /// x, y, dy and dx in 16 bits, everything else in float32.
+  static func storedBatchNorm(_ dtype: DType) -> [KernelCase] {
+    let layouts =
+      [([257, 9], 1), ([5, 4097], 1), ([139, 271], 1), ([7, 9, 16], 1), ([3, 5, 6, 7], 1), ([7, 9, 5], 1)].map {
+        (shape: Shape, axis: Int) in Layout(shape: shape, axis: axis)
+      } + [Layout(shape: [256, 16], axis: 1, offset: 100), Layout(shape: [4, 16, 8, 8], axis: 1, offset: 100)]
+    return layouts.flatMap { layout in
+      let (r, s) = (CaseInput("r", layout.shape), CaseInput("s", []))
+      return [
+        forward(dtype, layout),
+        forward(dtype, layout, "plus r", [r], slot: Expression(.add)) { y, t in y + t["r"] },
+        forward(dtype, layout, "times s", [s], slot: Expression(.multiply)) { y, t in y * t["s"] },
+        backward(dtype, layout),
+        backward(dtype, layout, "plus r", [r], slot: Expression(.add)) { dy, t in dy + t["r"] },
+        backward(dtype, layout, "times s", [s], slot: Expression(.multiply)) { dy, t in dy * t["s"] },
+      ]
     }
   }
 
@@ -69,30 +93,36 @@ extension KernelCases {
     return cases
   }
 
+  /// - Parameters:
+  ///   - slot: the epilogue, put into the operation by the case and not by the compiler; nil leaves it to that.
+  ///   - epilogue: the same for tensors.
   private static func forward(
-    _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [],
+    _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [], slot: Expression? = nil,
     epilogue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
   ) -> KernelCase {
     let (axis, shape) = (layout.axis, layout.shape)
     return KernelCase(
       BatchNormForwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
-      inputs: layout.inputs + operands,
-      bound: Bound(eps: 4, of: .terms)
+      inputs: layout.inputs(dtype) + operands, bound: .stored(eps: 4, in: dtype, of: .terms)
     ) { t in
       let results = t.builder.append(
-        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5, epilogue: slot)),
+        [t["x"], t["scale"], t["shift"]] + (slot == nil ? [] : operands.map { t[$0.name] }))
       return [
-        "y": epilogue?(results[0], t) ?? results[0], "mean": results[1], "residual": results[2], "variance": results[3],
+        "y": slot == nil ? epilogue?(results[0], t) ?? results[0] : results[0], "mean": results[1],
+        "residual": results[2], "variance": results[3],
       ]
     }
     .bounds([
-      "mean": Bound(eps: 2, of: .fixed(layout.deviation)), "variance": Bound(eps: 8, of: .each),
+      "mean": .stored(eps: 2, in: dtype, times: 0, of: .fixed(layout.deviation)),
+      "variance": .stored(eps: 8, in: dtype, times: 0, of: .each),
     ])
     .terms { t in
+      let (x, scale, shift) = (t["x"], t["scale"].cast(to: .float64), t["shift"].cast(to: .float64))
       let statistics = t.builder.append(
-        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
-      let normalized = normalized(t["x"], statistics, axis) + 1.0
-      let y = normalized * t["scale"].channels(axis, of: shape) + t["shift"].magnitude.channels(axis, of: shape)
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [x, scale, shift])
+      let normalized = normalized(x, statistics, axis) + 1.0
+      let y = normalized * scale.channels(axis, of: shape) + shift.magnitude.channels(axis, of: shape)
       // Of these epilogues: what they add is added, and no difference is stretched.
       return ["y": epilogue?(y, t.magnitudes) ?? y]
     }
@@ -100,37 +130,40 @@ extension KernelCases {
   }
 
   private static func backward(
-    _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [],
+    _ dtype: DType, _ layout: Layout, _ title: String? = nil, _ operands: [CaseInput] = [], slot: Expression? = nil,
     prologue: (@Sendable (Tensor, CaseTensors) -> Tensor)? = nil
   ) -> KernelCase {
     let (axis, shape) = (layout.axis, layout.shape)
     let (count, sum) = (Double(layout.values), Bound.centredSum(of: 2 * layout.values))
     return KernelCase(
       BatchNormBackwardProblem.family, layout.label + (title.map { ", \($0)" } ?? ""), dtype,
-      inputs: layout.inputs + [CaseInput("dy", layout.shape)] + operands, bound: .exact
+      inputs: layout.inputs(dtype) + [CaseInput("dy", layout.shape)] + operands, bound: .exact
     ) { t in
       let statistics = t.builder.append(
         .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
       let results = t.builder.append(
-        .batchNormBackward(BatchNormBackward(axis: axis, epsilon: 1e-5)),
-        [prologue?(t["dy"], t) ?? t["dy"], t["x"], t["scale"]] + statistics[1...])
+        .batchNormBackward(BatchNormBackward(axis: axis, epsilon: 1e-5, prologue: slot)),
+        [slot == nil ? prologue?(t["dy"], t) ?? t["dy"] : t["dy"], t["x"], t["scale"]] + statistics[1...]
+          + (slot == nil ? [] : operands.map { t[$0.name] }))
       return ["dx": results[0], "dscale": results[1], "dshift": results[2]]
     }
     .bounds([
-      "dx": Bound(eps: 4 + sum, of: .terms), "dscale": Bound(eps: 2 + sum, of: .terms),
-      "dshift": Bound(eps: 2 + sum, of: .terms),
+      "dx": .stored(eps: 4 + sum, in: dtype, of: .terms),
+      "dscale": .stored(eps: 2 + sum, in: dtype, times: 0, of: .terms),
+      "dshift": .stored(eps: 2 + sum, in: dtype, times: 0, of: .terms),
     ])
     .terms { t in
+      let (x, scale, shift) = (t["x"], t["scale"].cast(to: .float64), t["shift"].cast(to: .float64))
       let statistics = t.builder.append(
-        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [t["x"], t["scale"], t["shift"]])
+        .batchNormTraining(BatchNormTraining(axis: axis, epsilon: 1e-5)), [x, scale, shift])
       let axes = shape.dimensions.indices.filter { $0 != axis }
       let rstd = (statistics[3] + 1e-5).elementwise(.reciprocalSquareRoot).channels(axis, of: shape)
       let dy = (prologue?(t["dy"], t) ?? t["dy"]).magnitude
-      let normalized = normalized(t["x"], statistics, axis) + 1.0
+      let normalized = normalized(x, statistics, axis) + 1.0
       let dscale = (dy * normalized).sum(axes: axes, keepingDimensions: true)
       let dshift = dy.sum(axes: axes, keepingDimensions: true)
       // dx is γ·rstd times a difference that may vanish (with two values in a channel it always does).
-      let gain = t["scale"].channels(axis, of: shape) * rstd
+      let gain = scale.channels(axis, of: shape) * rstd
       return [
         "dx": gain * (dy + (dshift + normalized * dscale) * (1 / count)),
         "dscale": dscale.reshape([shape[axis]]), "dshift": dshift.reshape([shape[axis]]),
@@ -155,7 +188,7 @@ extension KernelCases {
       layout in
       let (axis, inner) = (layout.axis, layout.shape.dimensions[(layout.axis + 1)...].reduce(1, *))
       let channels = layout.channels
-      var inputs = layout.inputs
+      var inputs = layout.inputs(dtype)
       inputs[0].source = .indexed { 1234.567 * Double($0 / inner % channels) - 0.3 }
       return KernelCase(
         BatchNormForwardProblem.family, layout.label + ", constant channels", dtype, inputs: inputs,

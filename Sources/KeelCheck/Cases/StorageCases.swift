@@ -6,7 +6,7 @@ import KeelPrimitives
 extension KernelCases {
   static func stored(in dtype: DType) -> [KernelCase] {
     ElementwiseName.allCases.flatMap { [row(dtype, $0, 1003), special(dtype, $0)] } + fused(dtype) + broadcasts(dtype)
-      + inPlace(dtype) + casts(dtype) + fusedCasts(dtype) + reductions(dtype)
+      + inPlace(dtype) + casts(dtype) + fusedCasts(dtype) + reductions(dtype) + storedBatchNorm(dtype)
   }
 
   /// From 2¹⁴ to 2¹⁵ and smaller by powers of two; from the 29th on they are subnormal in float16.

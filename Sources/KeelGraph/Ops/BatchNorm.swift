@@ -4,7 +4,8 @@ import KeelCore
 ///
 ///     μ = Σx/m    σ² = Σ(x − μ)²/m    y = γ·(x − μ)/√(σ² + ε) + β
 ///
-/// Operands: x [.., C on `axis`], scale γ [C], shift β [C], then those of the epilogue (of x's shape, or one element).
+/// Operands: x [.., C on `axis`], scale γ [C], shift β [C], then those of the epilogue (of x's type and shape, or one
+/// element). x may be of a type of storage: then so is y, and everything else is of its ``DType/arithmetic`` type.
 /// Results: y, mean, residual, variance. The mean is a sum of two numbers, `mean + residual`, so that subtracting it
 /// loses no digits when |μ| ≫ σ; the variance is the biased one.
 ///
@@ -28,8 +29,8 @@ public struct BatchNormTraining: OperationRules {
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 3, slot: epilogue)
-    let dtype = try expectReal(inputs)
     let x = inputs[0]
+    let dtype = try expectArithmetic(inputs[1...2], of: x)
     let channels = try channelCount(x, inputs[1...2], axis: axis)
     guard x.count / max(channels.count, 1) > 1 else {
       throw GraphError(
@@ -51,20 +52,20 @@ public struct BatchNormTraining: OperationRules {
       (dx, dscale, dshift) = (results[0], results[1], results[2])
     }
     let m = Double(x.shape.count) / Double(x.shape[axis])
+    let values = x.cast(to: x.dtype.arithmetic)
+    func add(_ term: Tensor) { dx = (dx.map { $0.cast(to: values.dtype) + term } ?? term).cast(to: x.dtype) }
     if let dmean = context.cotangents[1] {
-      let term = (dmean / m).channels(axis, of: x.shape).broadcast(to: x.shape)
-      dx = dx.map { $0 + term } ?? term
+      add((dmean / m).channels(axis, of: x.shape).broadcast(to: x.shape))
     }
     if let dvariance = context.cotangents[3] {
-      let centred = x - mean.channels(axis, of: x.shape) - residual.channels(axis, of: x.shape)
-      let term = centred * (dvariance * (2 / m)).channels(axis, of: x.shape)
-      dx = dx.map { $0 + term } ?? term
+      let centred = values - mean.channels(axis, of: x.shape) - residual.channels(axis, of: x.shape)
+      add(centred * (dvariance * (2 / m)).channels(axis, of: x.shape))
     }
     return [dx, dscale, dshift]
   }
 
   public func definition(_ inputs: [Tensor]) -> [Tensor]? {
-    let x = inputs[0]
+    let x = inputs[0].cast(to: inputs[0].dtype.arithmetic)
     let axes = otherAxes(axis, x.shape)
     let rough = x.mean(axes: axes)
     let offset = x - rough.channels(axis, of: x.shape)
@@ -76,7 +77,8 @@ public struct BatchNormTraining: OperationRules {
     let y =
       centred * rstd.channels(axis, of: x.shape) * inputs[1].channels(axis, of: x.shape)
       + inputs[2].channels(axis, of: x.shape)
-    return [epilogue?.trace([y] + inputs.dropFirst(3)) ?? y, rough, residual, variance]
+    let result = epilogue?.trace([y] + inputs.dropFirst(3).map { $0.cast(to: x.dtype) }) ?? y
+    return [result.cast(to: inputs[0].dtype), rough, residual, variance]
   }
   public var inPlace: [(output: Int, operand: Int)] { [] }
 }
@@ -86,7 +88,8 @@ public struct BatchNormTraining: OperationRules {
 ///     dβ = Σdy    dγ = Σdy·x̂    dx = γ·rstd·(dy − dβ/m − x̂·dγ/m)
 ///
 /// Operands: dy, x, scale, mean, residual, variance, then those of the prologue. In the prologue's expression input 0
-/// is the first operand and the result is dy. Results: dx, dscale, dshift.
+/// is the first operand and the result is dy. dy and dx are of x's type, the vectors of its ``DType/arithmetic`` type.
+/// Results: dx, dscale, dshift.
 ///
 /// Source: Ioffe & Szegedy 2015, section 3, simplified as in the systems that users come from.
 public struct BatchNormBackward: OperationRules {
@@ -108,8 +111,8 @@ public struct BatchNormBackward: OperationRules {
 
   public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     try expect(inputs, count: 6, slot: prologue)
-    let dtype = try expectReal(inputs)
     let x = inputs[1]
+    let dtype = try expectArithmetic(inputs[2...5], of: x)
     let channels = try channelCount(x, inputs[2...5], axis: axis)
     guard inputs[0] == x else { throw GraphError(name, "expects dy of x's type \(x), got \(inputs[0])") }
     try expectFullOrScalar(inputs.dropFirst(6), x)
@@ -119,10 +122,11 @@ public struct BatchNormBackward: OperationRules {
   public func gradient(_ context: GradientContext) -> [Tensor?]? { nil }
 
   public func definition(_ inputs: [Tensor]) -> [Tensor]? {
-    let x = inputs[1]
+    let x = inputs[1].cast(to: inputs[1].dtype.arithmetic)
     let axes = otherAxes(axis, x.shape)
     let m = Double(x.shape.count) / Double(x.shape[axis])
-    let dy = prologue?.trace([inputs[0]] + inputs.dropFirst(6)) ?? inputs[0]
+    let first = inputs[0].cast(to: x.dtype)
+    let dy = prologue?.trace([first] + inputs.dropFirst(6).map { $0.cast(to: x.dtype) }) ?? first
     let rstd = (inputs[5] + epsilon).elementwise(.reciprocalSquareRoot)
     let centred = x - inputs[3].channels(axis, of: x.shape) - inputs[4].channels(axis, of: x.shape)
     let normalized = centred * rstd.channels(axis, of: x.shape)
@@ -131,7 +135,7 @@ public struct BatchNormBackward: OperationRules {
     let dx =
       (dy - (dshift / m).channels(axis, of: x.shape) - normalized * (dscale / m).channels(axis, of: x.shape))
       * (inputs[2] * rstd).channels(axis, of: x.shape)
-    return [dx, dscale, dshift]
+    return [dx.cast(to: inputs[1].dtype), dscale, dshift]
   }
   public var inPlace: [(output: Int, operand: Int)] { [] }
 }
@@ -232,9 +236,18 @@ extension OperationRules {
     return (channels, [channels])
   }
 
+  /// Throws unless the vectors are of the type in which values of `x` are computed; gives that type.
+  fileprivate func expectArithmetic(_ vectors: ArraySlice<TensorType>, of x: TensorType) throws(GraphError) -> DType {
+    guard x.dtype.isFloatingPoint, vectors.allSatisfy({ $0.dtype == x.dtype.arithmetic }) else {
+      throw GraphError(
+        name, "expects x of a floating-point type and vectors of the type it is computed in, got \([x] + vectors)")
+    }
+    return x.dtype.arithmetic
+  }
+
   fileprivate func expectFullOrScalar(_ operands: ArraySlice<TensorType>, _ x: TensorType) throws(GraphError) {
-    for operand in operands where operand != x && operand.count != 1 {
-      throw GraphError(name, "expects slot operands of \(x.shape) or one element, got \(operand)")
+    for operand in operands where operand != x && (operand.count != 1 || operand.dtype != x.dtype) {
+      throw GraphError(name, "expects slot operands of \(x) or one element of its type, got \(operand)")
     }
   }
 }

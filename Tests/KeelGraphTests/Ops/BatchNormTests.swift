@@ -177,7 +177,15 @@ import Testing
         + "the variance of one value is no estimate")
     #expect(refusal(forward, f32(0, 16), f32(16), f32(16))?.contains("more than one value per channel") == true)
     #expect(try outputTypes(forward, f32(1, 16, 2), f32(16), f32(16))[0] == f32(1, 16, 2))
-    #expect(refusal(forward, f32(64, 16), f64(16), f32(16))?.contains("one floating-point type") == true)
+    let message = "expects x of a floating-point type and vectors of the type it is computed in"
+    #expect(refusal(forward, f32(64, 16), f64(16), f32(16))?.contains(message) == true)
+    // What is stored in 16 bits has statistics and parameters of float32.
+    for dtype in [DType.float16, .bfloat16] {
+      let x = TensorType([64, 16], dtype)
+      #expect(try outputTypes(forward, x, f32(16), f32(16)) == [x, f32(16), f32(16), f32(16)])
+      #expect(refusal(forward, x, TensorType([16], dtype), f32(16))?.contains(message) == true)
+      #expect(refusal(forward, x, f64(16), f64(16))?.contains(message) == true)
+    }
     #expect(refusal(forward, f32(64, 16), f32(16)) == "[batchNormTraining] expects 3 operands, got 2")
     #expect(
       refusal { b in
@@ -191,6 +199,9 @@ import Testing
     let backward = Operation.batchNormBackward(BatchNormBackward(axis: 1, epsilon: 1e-5))
     let c = f32(16)
     #expect(try outputTypes(backward, f32(64, 16), f32(64, 16), c, c, c, c) == [f32(64, 16), c, c])
+    let half = TensorType([64, 16], .float16)
+    #expect(try outputTypes(backward, half, half, c, c, c, c) == [half, c, c])
+    #expect(refusal(backward, f32(64, 16), half, c, c, c, c)?.contains("expects dy of x's type f16[64, 16]") == true)
     #expect(
       refusal(backward, f32(16, 64), f32(64, 16), c, c, c, c)
         == "[batchNormBackward] expects dy of x's type f32[64, 16], got f32[16, 64]")
@@ -202,7 +213,11 @@ import Testing
     #expect(try outputTypes(slotted, f32(4, 2), f32(2), f32(2), f32(1)).count == 4)
     #expect(
       refusal(slotted, f32(4, 2), f32(2), f32(2), f32(2))
-        == "[batchNormTraining] expects slot operands of [4, 2] or one element, got f32[2]")
+        == "[batchNormTraining] expects slot operands of f32[4, 2] or one element of its type, got f32[2]")
+    let stored = TensorType([4, 2], .bfloat16)
+    #expect(try outputTypes(slotted, stored, f32(2), f32(2), stored).count == 4)
+    #expect(refusal(slotted, stored, f32(2), f32(2), f32(4, 2))?.contains("slot operands of bf16[4, 2]") == true)
+    #expect(refusal(slotted, stored, f32(2), f32(2), f32())?.contains("slot operands of bf16[4, 2]") == true)
     #expect(refusal(slotted, f32(4, 2), f32(2), f32(2)) == "[batchNormTraining] expects 4 operands, got 3")
 
     let running = Operation.batchNormRunningUpdate(BatchNormRunningUpdate(weight: .fixed(0.1), varianceFactor: 1))
