@@ -16,7 +16,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let flyingFox = Target.Dependency.product(name: "FlyingFox", package: "FlyingFox")
 
-let kernelFamilies = ["batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "reduce", "softmax"]
+let kernelFamilies = ["batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "probe", "reduce", "softmax"]
 
 let parts: [Part] = [
   Part(name: "KeelKernels", path: "Kernels", resources: kernelFamilies.map { .embedInCode($0) }, tests: []),
@@ -69,10 +69,12 @@ let package = Package(
   ],
   targets: [
     .systemLibrary(name: "COpenCL", pkgConfig: "OpenCL", providers: [.apt(["ocl-icd-opencl-dev"])]),
+    // Found at run time, where it is installed.
+    .systemLibrary(name: "COpenBLAS"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
   ] + libraries + tests + [
     .executableTarget(
-      name: "KeelCLI", dependencies: ["Keel", "KeelCheck", argumentParser], swiftSettings: settings),
+      name: "KeelCLI", dependencies: ["Keel", "KeelCheck", "COpenBLAS", argumentParser], swiftSettings: settings),
     .testTarget(name: "KeelCLITests", dependencies: ["KeelCLI", "Keel"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

@@ -65,7 +65,9 @@ public struct KernelSource: Sendable {
 }
 
 extension KernelSource {
-  static let families = ["batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "reduce", "softmax"]
+  static let families = [
+    "batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "probe", "reduce", "softmax",
+  ]
 
   /// A test holds this table against the folders.
   private static let embedded: [String: [UInt8]] = [
@@ -86,6 +88,8 @@ extension KernelSource {
     "gemm_tiled_cpu.cl": PackageResources.gemm_tiled_cpu_cl,
     "guard.clh": PackageResources.guard_clh,
     "lanes.clh": PackageResources.lanes_clh,
+    "probe_copy.cl": PackageResources.probe_copy_cl,
+    "probe_fma.cl": PackageResources.probe_fma_cl,
     "real.clh": PackageResources.real_clh,
     "record.cl": PackageResources.record_cl,
     "reduce.cl": PackageResources.reduce_cl,

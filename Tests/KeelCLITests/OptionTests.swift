@@ -34,7 +34,10 @@ import Testing
       ["evaluate"], ["evaluate", "m", "--batch-size", "0"], ["predict"], ["predict", "m", "a.pgm", "--index", "1"],
       ["predict", "m", "--index", "x"], ["bench", "step", "--repeat", "0"], ["bench", "step", "--steps", "0"],
       ["bench", "step", "--batch-size", "1"], ["bench", "step", "--steps", "1000000", "--batch-size", "65536"],
-      ["bench", "step", "--recipe", "nonsense"], ["nonsense"],
+      ["bench", "step", "--recipe", "nonsense"], ["bench", "gemm", "--shape", "2x3"],
+      ["bench", "gemm", "--shape", "2x3x0"], ["bench", "gemm", "--shape", "2x3x4x5"],
+      ["bench", "gemm", "--shape", "9000x1x1"], ["bench", "gemm", "--transpose", "N"],
+      ["bench", "gemm", "--repeat", "0"], ["nonsense"],
     ] {
       let error = #expect(throws: (any Error).self, "\(arguments)") { try KeelCommand.parseAsRoot(arguments) }
       if let error { #expect(ErrorReport(error).code == 64, "\(arguments)") }
@@ -45,6 +48,9 @@ import Testing
     let bench = try BenchStepCommand.parse(["--recipe", "hands-on", "--recipe", "mnist-bn", "--batch-size", "64"])
     #expect(bench.recipes == [.handsOn, .mnistBN])
     #expect(bench.batchSizes == [64])
+    let gemm = try BenchGemmCommand.parse(["--shape", "2x3x4", "--shape", "5×6×7", "--transpose", "tn"])
+    #expect(gemm.shapes == [GemmShape(m: 2, n: 3, k: 4), GemmShape(m: 5, n: 6, k: 7)])
+    #expect(gemm.transpositions == [.tn])
     #expect(try PredictCommand.parse(["m", "--index", "3", "--index", "5"]).indices == [3, 5])
   }
 

@@ -184,22 +184,5 @@ extension ToolTests {
       let starts = events.compactMap { $0["ts"] as? Double }
       #expect(starts.count == events.count && starts == starts.sorted())
     }
-
-    @Test func benchOfAStep() throws {
-      let tool = try Tool()
-      defer { tool.remove() }
-      let outcome = try tool.run(
-        "bench", "step", "--recipe", "mnist-plain", "--batch-size", "8", "--batch-size", "16", "--repeat", "2",
-        "--steps", "4", "--json")
-      #expect(outcome.code == 0, "\(outcome.errors)")
-      let rows = try #require(try outcome.json()["steps"] as? [[String: Any]])
-      #expect(rows.map { $0["batchSize"] as? Int } == [8, 16])
-      for row in rows {
-        #expect(row["recipe"] as? String == "mnist-plain")
-        #expect(try #require(row["microseconds"] as? Double) > 0)
-        #expect(try #require(row["median"] as? Double) >= #require(row["microseconds"] as? Double))
-        #expect(try #require(row["launches"] as? Int) > 0)
-      }
-    }
   }
 }

@@ -14,7 +14,7 @@ private let mayImport: [String: Set<String>] = [
   "KeelTrain": ["KeelNN", "KeelRuntime", "KeelIO"],
   "KeelCheck": ["KeelRuntime"],
   "Keel": ["KeelCore", "KeelCL", "KeelPrimitives", "KeelGraph", "KeelRuntime", "KeelNN", "KeelIO", "KeelTrain"],
-  "KeelCLI": ["Keel", "KeelCheck"],
+  "KeelCLI": ["Keel", "KeelCheck", "COpenBLAS"],
 ]
 
 /// What a target may import, with the modules behind that. A system library stays behind the target that wraps it.
@@ -31,7 +31,7 @@ private func imports(in text: String) -> [String] {
       /\s*(?:@\w+(?:\([^)]*\))?\s+|\w+\s+)*?import\s+(?:(?:struct|class|enum|protocol|func|var|let|typealias)\s+)?(\w+)/
     guard line.contains("import "), let match = line.prefixMatch(of: pattern) else { return nil }
     let module = String(match.1)
-    return module.hasPrefix("Keel") || ["COpenCL", "CZlib"].contains(module) ? module : nil
+    return module.hasPrefix("Keel") || ["COpenBLAS", "COpenCL", "CZlib"].contains(module) ? module : nil
   }
 }
 

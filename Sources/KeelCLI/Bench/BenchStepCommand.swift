@@ -2,11 +2,6 @@ import ArgumentParser
 import Foundation
 import Keel
 
-struct BenchCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measures this device.", subcommands: [BenchStepCommand.self])
-}
-
 struct BenchStepCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "step", abstract: "Times whole training steps, on noise of MNIST's size.",
@@ -25,19 +20,12 @@ struct BenchStepCommand: AsyncParsableCommand {
     help: ArgumentHelp("Samples of a step; may be given several times.", valueName: "n"))
   var batchSizes: [Int] = []
 
-  @Option(name: .customLong("repeat"), parsing: .unconditional, help: ArgumentHelp("Runs.", valueName: "n"))
-  var repeats = 7
-
   @Option(parsing: .unconditional, help: ArgumentHelp("Steps of a run.", valueName: "n"))
   var steps = 200
 
-  @OptionGroup var deviceOptions: DeviceOptions
-
-  @Flag(help: "Print one JSON object on standard output, everything else on standard error.")
-  var json = false
+  @OptionGroup var options: BenchOptions
 
   func validate() throws {
-    try expect(repeats > 0, "--repeat", "1 or more", got: repeats)
     try expect((1...1_000_000).contains(steps), "--steps", "1 to 1000000", got: steps)
     for size in batchSizes { try expect((2...65536).contains(size), "--batch-size", "2 to 65536", got: size) }
     let samples = (batchSizes.max() ?? 256) * steps
@@ -65,19 +53,24 @@ struct BenchStepCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let console = Console(json: json)
-    let device = try deviceOptions.select()
-    console.line("\(device.name): \(repeats) runs of \(steps) steps\n")
-    console.line("recipe       batch    µs/step     median  launches")
+    let console = Console(json: options.json)
+    let device = try options.deviceOptions.select()
+    console.line("\(device.name): \(options.repeats) runs of \(steps) steps\n")
+    let columns = BenchColumns(["recipe": -10, "batch": 6, "µs/step": 9, "median": 9, "launches": 8])
+    console.line(columns.header)
     var rows: [Row] = []
     for recipe in recipes.isEmpty ? [.mnistBN, .handsOn] : recipes {
       for batchSize in batchSizes.isEmpty ? [32, 256] : batchSizes {
         let row = try measure(recipe, batchSize, device, console)
         rows.append(row)
-        console.line(Self.line(row))
+        console.line(
+          columns.line([
+            row.recipe, "\(row.batchSize)", Text.microseconds(row.microseconds.value),
+            Text.microseconds(row.median.value), "\(row.launches)",
+          ]))
       }
     }
-    if json { try console.json(Report(device: device.name, steps: rows)) }
+    if options.json { try console.json(Report(device: device.name, steps: rows)) }
   }
 
   private func measure(_ recipe: Recipe, _ batchSize: Int, _ device: Device, _ console: Console) throws -> Row {
@@ -88,11 +81,11 @@ struct BenchStepCommand: AsyncParsableCommand {
     let title = "\(recipe.rawValue), batch \(batchSize)"
     console.progress { _ in "\(title): compiling …" }
     let start = Date()
-    let history = try trainer.fit(data, epochs: repeats + 1, batchSize: batchSize) { event in
+    let history = try trainer.fit(data, epochs: options.repeats + 1, batchSize: batchSize) { event in
       if case .progress(let epoch, let step, _) = event {
         console.progress { columns in
           ProgressBar.render(
-            title, done: (epoch - 1) * steps + step, total: (repeats + 1) * steps, width: columns,
+            title, done: (epoch - 1) * steps + step, total: (options.repeats + 1) * steps, width: columns,
             elapsed: Date().timeIntervalSince(start))
         }
       }
@@ -104,15 +97,6 @@ struct BenchStepCommand: AsyncParsableCommand {
     return Row(
       recipe: recipe.rawValue, batchSize: batchSize, microseconds: Figure(times.min()), median: Figure(times.median),
       launches: try trainer.launchesPerStep(data, batchSize: batchSize))
-  }
-
-  private static func line(_ row: Row) -> String {
-    let cells = [
-      "\(row.batchSize)", Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value),
-      "\(row.launches)",
-    ]
-    let padded = zip(cells, [6, 10, 10, 9]).map { String(repeating: " ", count: max($1 - $0.count, 0)) + $0 }
-    return row.recipe.padding(toLength: 12, withPad: " ", startingAt: 0) + padded.joined(separator: " ")
   }
 
   /// Images of 28×28 that show nothing, in ten classes.

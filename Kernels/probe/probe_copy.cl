@@ -1,0 +1,37 @@
+// A copy that does nothing else: the roof of everything that waits for memory.
+//
+//   to[i] = from[i]
+//
+//   to, from  [items · block · 16]
+//
+// A work-item copies `block` vectors of 16. On CPU devices they lie side by side and, where the compiler can say so, the
+// stores bypass the caches: a line that is written whole need not be read before. Elsewhere neighbouring work-items
+// copy neighbouring quarters of a vector.
+//
+// Launch: global [items], local [1] for CPU devices; global [items · 4] with block 1, any local size, elsewhere.
+// Parameter: PROBE_CPU 1 for CPU devices.
+
+#include "real.clh"
+
+#ifndef PROBE_CPU
+#define PROBE_CPU 0
+#endif
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_nontemporal_store)
+#define STREAM(p, i, v) __builtin_nontemporal_store(v, (__global REAL16*)(p) + (i))
+#endif
+#endif
+#ifndef STREAM
+#define STREAM(p, i, v) vstore16(v, i, p)
+#endif
+
+__kernel void probe_copy(__global REAL* restrict to, __global const REAL* restrict from, int block) {
+#if PROBE_CPU
+  const size_t first = get_global_id(0) * block;
+  for (size_t i = first; i < first + block; i++) STREAM(to, i, vload16(i, from));
+#else
+  const size_t i = get_global_id(0);
+  vstore4(vload4(i, from), i, to);
+#endif
+}

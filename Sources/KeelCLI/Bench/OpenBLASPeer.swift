@@ -1,0 +1,48 @@
+import COpenBLAS
+import Foundation
+import Keel
+
+/// OpenBLAS of this machine, loaded while the program runs.
+final class OpenBLASPeer {
+  private var library = OpenBLAS()
+  private var product: [Float] = []
+
+  /// Seconds that OpenBLAS' threads go on looking for work after a product: about 2²⁶ cycles. What is timed beside it
+  /// waits that long.
+  static let pause = 0.04
+
+  private static let files = ["libopenblas.so.0", "libopenblas.so", "libopenblas.dylib"]
+
+  /// Throws when the library is not installed.
+  init(threads: Int) throws {
+    guard Self.files.contains(where: { (file: String) in openblas_load(&library, file) }) else {
+      throw CommandError(
+        "bench", "--compare expects OpenBLAS, and found no libopenblas; on Debian: apt install libopenblas0-pthread")
+    }
+    openblas_set_threads(&library, Int32(threads))
+  }
+
+  /// Version, the kind of core it chose its kernels for, and threads.
+  var name: String {
+    let version = String(cString: openblas_config(&library)).split(separator: " ").prefix(2).joined(separator: " ")
+    return "\(version), \(String(cString: openblas_core(&library))) kernels, \(openblas_threads(&library)) threads"
+  }
+
+  /// Seconds of a product, as the mean of `count` one after another.
+  func seconds(_ benchmark: GemmBenchmark, count: Int) -> Double {
+    let (shape, transposition) = (benchmark.shape, benchmark.transposition)
+    if product.count < shape.m * shape.n { product = Array(repeating: 0, count: shape.m * shape.n) }
+    let time = Timing.seconds {
+      for _ in 0..<count {
+        openblas_product(
+          &library, transposition.a, transposition.b, Int32(shape.m), Int32(shape.n), Int32(shape.k), benchmark.a,
+          benchmark.b, &product)
+      }
+    }
+    Thread.sleep(forTimeInterval: Self.pause)
+    return time / Double(count)
+  }
+
+  /// C as it was computed last, for the same benchmark.
+  func result(of benchmark: GemmBenchmark) -> [Float] { Array(product.prefix(benchmark.shape.m * benchmark.shape.n)) }
+}
