@@ -3,7 +3,7 @@ import KeelCore
 
 /// A kernel with its arguments set, ready to be enqueued any number of times.
 public struct BoundLaunch {
-  /// The kernel and what it works on: `gemm_tiled_cpu 32×32×784`.
+  /// The kernel and what it works on: `gemm_direct_cpu 32×32×784`.
   public let label: String
   /// Owned by this launch alone.
   public let kernel: Kernel

@@ -10,6 +10,8 @@ public struct DeviceProfile: Hashable, Sendable {
   public var computeUnits: Int
   /// Most work-items in a group.
   public var maxWorkGroupSize: Int
+  /// Local memory of a work-group, in bytes.
+  public var localMemoryBytes: Int
   /// Whether kernels can use `double`.
   public var hasFP64: Bool
   /// Of sub-buffers, in bytes.
@@ -23,6 +25,7 @@ public struct DeviceProfile: Hashable, Sendable {
     isCPU = device.kind == .cpu
     computeUnits = device.computeUnits
     maxWorkGroupSize = device.maxWorkGroupSize
+    localMemoryBytes = device.localMemoryBytes
     hasFP64 = device.hasFP64
     alignment = device.baseAddressAlignmentBytes
     maxAllocationBytes = device.maxAllocationBytes

@@ -40,35 +40,97 @@ public struct GemmProblem: KernelProblem {
   var flops: Double { 2 * Double(m) * Double(n) * Double(k) }
   var bytes: Double { Double(m * k + k * n + m * n) * Double(dtype.byteCount) }
 
-  /// The first that takes device and problem wins.
+  /// The first that takes problem and device, and suits them, wins.
   public static let variants: [Variant<GemmProblem>] = [
-    Variant("tiledCPU", takes: { $1.isCPU && $0.dtype.isFloatingPoint }) { problem, operands, context in
-      let rows = problem.rowsPerItem(computeUnits: context.profile.computeUnits)
-      return [
-        try context.bind(
-          "gemm_tiled_cpu", of: problem.spec("gemm_tiled_cpu.cl"),
-          problem.arguments(operands) + [.int(rows)],
-          global: [divideUp(problem.m, rows), divideUp(problem.n, 16)], isSingleItem: true, label: problem.label,
-          flops: problem.flops, bytes: problem.bytes)
-      ]
-    },
-    Variant("naive") { problem, operands, context in
-      [
-        try context.bind(
-          "gemm_naive", of: problem.spec("gemm_naive.cl"), problem.arguments(operands),
-          global: [problem.n, problem.m], label: problem.label, flops: problem.flops, bytes: problem.bytes)
-      ]
-    },
+    Variant(
+      "packed", takes: { $0.k > 0 && $0.isForCPU(on: $1) && $1.localMemoryBytes >= packedRows * chunkBytes },
+      suits: { problem, _ in problem.isLarge }, workspaceBytes: { $0.panelBytes }, bind: bindPacked),
+    Variant("direct", takes: { $0.isForCPU(on: $1) }, bind: bindDirect),
+    Variant("naive", bind: bindNaive),
   ]
+}
 
-  /// Rows of C for one work-item: all of them when there are panels enough for the cores, else a few items a core.
-  /// Each row is computed alone, so the bits do not depend on it.
-  private func rowsPerItem(computeUnits: Int) -> Int {
-    let panels = divideUp(n, 16)
-    let wanted = divideUp(2 * computeUnits, panels)
-    // Multiples of the register tile's six rows; work-items of at least some 100 kFLOP.
-    let least = max(6, divideUp(100_000, 32 * max(k, 1)))
-    return divideUp(max(divideUp(m, wanted), min(least, m)), 6) * 6
+extension GemmProblem {
+  /// Columns that a work-item of a CPU takes at a time; they lie together where B is packed.
+  private static let panel = 32
+  /// Rows that such a work-item packs at a time.
+  private static let packedRows = 96
+  /// K is cut so that a packed column has no more bytes: a panel then fits the first-level cache or nearly so.
+  private static let chunkBytes = 2048
+
+  private var panels: Int { divideUp(n, Self.panel) }
+  private var panelBytes: Int { panels * Self.panel * k * dtype.byteCount }
+
+  private func isForCPU(on profile: DeviceProfile) -> Bool { profile.isCPU && dtype.isFloatingPoint }
+
+  /// Whether packing pays, as measured. Operands that lie as they are cost most where steps of k are far apart in memory,
+  /// in Aᵀ and in B: from some size on each step is on a page that was forgotten since the last tile.
+  private var isLarge: Bool {
+    let (bytesOfA, bytesOfB) = (m * k * dtype.byteCount, k * n * dtype.byteCount)
+    return transposeA && bytesOfA > 5 << 19 || min(m, n) >= 128 && bytesOfA + bytesOfB > 6 << 20
+  }
+
+  private static func bindPacked(
+    _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
+  ) throws -> [BoundLaunch] {
+    guard let panels = operands.workspace else {
+      throw PrimitiveError(family, "\(problem.label): expects a workspace of \(problem.panelBytes) bytes, got none")
+    }
+    var spec = problem.spec("gemm_packed_cpu.cl")
+    let largestChunk = chunkBytes / problem.dtype.byteCount
+    spec.define("KC", "\(largestChunk)")
+    spec.define("MC", "\(packedRows)")
+
+    // Chunks of equal depth; as many blocks of rows for each core, or blocks of columns too where rows are few.
+    let chunk = roundUp(divideUp(problem.k, divideUp(problem.k, largestChunk)), 8)
+    let units = context.profile.computeUnits
+    let rowBlocks = min(roundUp(divideUp(problem.m, packedRows), units), divideUp(problem.m, packedRows / 2))
+    let rows = roundUp(divideUp(problem.m, rowBlocks), 8)
+    let columnBlocks = min(divideUp(units, rowBlocks), divideUp(problem.panels, 4))
+    let panelsPerItem = divideUp(problem.panels, columnBlocks)
+    return [
+      try context.bind(
+        "gemm_pack_b", of: spec,
+        [.buffer(panels), .buffer(operands.inputs[1]), .int(problem.n), .int(problem.k), .int(chunk)],
+        global: [problem.panels, divideUp(problem.k, chunk)], isSingleItem: true, label: problem.label,
+        bytes: Double(problem.panelBytes) * 2),
+      try context.bind(
+        "gemm_packed_cpu", of: spec,
+        problem.arguments(operands, b: panels) + [.int(rows), .int(panelsPerItem), .int(chunk)],
+        global: [divideUp(problem.m, rows), divideUp(problem.panels, panelsPerItem)], isSingleItem: true,
+        label: problem.label, flops: problem.flops, bytes: problem.bytes),
+    ]
+  }
+
+  private static func bindDirect(
+    _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
+  ) throws -> [BoundLaunch] {
+    let rows = problem.directRows(computeUnits: context.profile.computeUnits)
+    return [
+      try context.bind(
+        "gemm_direct_cpu", of: problem.spec("gemm_direct_cpu.cl"), problem.arguments(operands) + [.int(rows)],
+        global: [divideUp(problem.m, rows), problem.panels], isSingleItem: true, label: problem.label,
+        flops: problem.flops, bytes: problem.bytes)
+    ]
+  }
+
+  /// Rows of C for one work-item: all of them when there are panels enough for the cores, else a few items a core, of some
+  /// microseconds each. Each row is computed alone, so the bits do not depend on it.
+  private func directRows(computeUnits: Int) -> Int {
+    // Each item packs its panel of a transposed B anew.
+    let wanted = divideUp((transposeB ? 1 : 2) * computeUnits, panels)
+    let least = divideUp(200_000, 2 * Self.panel * max(k, 1))
+    return roundUp(max(divideUp(m, wanted), min(least, m)), 8)
+  }
+
+  private static func bindNaive(
+    _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
+  ) throws -> [BoundLaunch] {
+    [
+      try context.bind(
+        "gemm_naive", of: problem.spec("gemm_naive.cl"), problem.arguments(operands),
+        global: [problem.n, problem.m], label: problem.label, flops: problem.flops, bytes: problem.bytes)
+    ]
   }
 
   private func spec(_ file: String) -> ProgramSpec {
@@ -79,7 +141,9 @@ public struct GemmProblem: KernelProblem {
     return spec
   }
 
-  private func arguments(_ operands: Operands) -> [KernelArgument] {
-    (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) } + [.int(m), .int(n), .int(k)]
+  /// C, A, B or what stands for it, the epilogue's operands, and the sizes.
+  private func arguments(_ operands: Operands, b: Buffer? = nil) -> [KernelArgument] {
+    let buffers = operands.outputs + [operands.inputs[0], b ?? operands.inputs[1]] + operands.extras
+    return buffers.map { .buffer($0) } + [.int(m), .int(n), .int(k)]
   }
 }

@@ -156,3 +156,6 @@ public struct Slot: Hashable, Sendable {
 
 /// ⌈a / b⌉.
 func divideUp(_ a: Int, _ b: Int) -> Int { (a + b - 1) / b }
+
+/// The smallest multiple of b that is no less than a.
+func roundUp(_ a: Int, _ b: Int) -> Int { divideUp(a, b) * b }

@@ -82,7 +82,7 @@ extension ToolTests {
       Plant(
         testDescription: "wrong index at a tile's edge",
         edits: [
-          ("gemm/gemm_tiled_cpu.cl", "C[full + j] = value;", "C[full + (j + 1 < width ? j : 0)] = value;"),
+          ("gemm/gemm_tile.clh", "C[full + lane] = value;", "C[full + (j + lane + 1 < width ? lane : 0)] = value;"),
           ("gemm/gemm_naive.cl", "row * N + col;", "row * N + (col == N - 1 && N % 16 != 0 ? 0 : col);"),
         ], families: ["gemm"]),
       Plant(
@@ -137,7 +137,7 @@ extension ToolTests {
       defer { tool.remove() }
       for (arguments, code, words) in [
         (["--kernels", "gemm,magic"], 64, ["--kernels", "magic", "batchNormForward", "gemm", "transpose"]),
-        (["--variant", "magic"], 64, ["--variant", "magic", "naive", "tiledCPU"]),
+        (["--variant", "magic"], 64, ["--variant", "magic", "naive", "direct"]),
         (["--kernels", "softmaxCrossEntropy", "--variant", "columns"], 64, ["--variant", "columns", "naive"]),
         (["--case", "9×9×9"], 64, ["--case", "9×9×9"]),
         (["--repeat", "0"], 64, ["--repeat expects 1 to 1000, got 0"]),

@@ -40,15 +40,15 @@ import Testing
   /// The ragged edge of a tile loses its last column.
   @Test func wrongTileEdgeFails() throws {
     try withKernel(
-      "gemm_tiled_cpu.cl", "for (int j = 0; j < width; j++) {", replacedBy: "for (int j = 0; j < width - 1; j++) {"
+      "gemm_tile.clh", "lane < width - j; lane++", replacedBy: "lane < width - j - 1; lane++"
     ) {
       runner in
       guard runner.context.profile.isCPU else { return print("skipped: no CPU device") }
-      let ragged = runner.check(try kernelCase("gemm 33×5×17 NN f32"), variant: "tiledCPU")
+      let ragged = runner.check(try kernelCase("gemm 33×5×17 NN f32"), variant: "direct")
       #expect(ragged?.hasFailed == true, "\(String(describing: ragged))")
       #expect(ragged?.description.contains("FAILED") == true)
       // Whole tiles do not come there, and the naive form is another file.
-      #expect(runner.check(try kernelCase("gemm 6×16×16 NN f32"), variant: "tiledCPU")?.hasFailed == false)
+      #expect(runner.check(try kernelCase("gemm 6×16×16 NN f32"), variant: "direct")?.hasFailed == false)
       #expect(runner.check(try kernelCase("gemm 33×5×17 NN f32"), variant: "naive")?.hasFailed == false)
     }
   }

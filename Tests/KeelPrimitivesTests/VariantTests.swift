@@ -21,8 +21,14 @@ import Testing
   @Test func firstThatFitsIsChosen() throws {
     let (cpu, gpu) = (try profile(isCPU: true), try profile(isCPU: false))
     let gemm = GemmProblem(m: 32, n: 10, k: 32)
-    #expect(try gemm.variant(on: cpu).name == "tiledCPU")
+    #expect(try gemm.variant(on: cpu).name == "direct")
     #expect(try gemm.variant(on: gpu).name == "naive")
+    #expect(try GemmProblem(m: 1024, n: 1024, k: 1024).variant(on: cpu).name == "packed")
+    #expect(try GemmProblem(m: 784, n: 300, k: 1000, transposeA: true).variant(on: cpu).name == "packed")
+    #expect(try GemmProblem(m: 784, n: 300, k: 1000).variant(on: cpu).name == "direct")
+    // It runs what it is not preferred for.
+    #expect(try gemm.variant(on: cpu, forced: ["gemm": "packed"]).name == "packed")
+    #expect(throws: VariantUnavailable.self) { try gemm.variant(on: gpu, forced: ["gemm": "packed"]) }
 
     func batchNorm(_ shape: Shape, _ axis: Int) -> BatchNormForwardProblem {
       BatchNormForwardProblem(ChannelExtents(shape, axis: axis), epsilon: 1e-5)
@@ -57,10 +63,12 @@ import Testing
     let cpu = try profile(isCPU: true)
     let gemm = GemmProblem(m: 3, n: 4, k: 5, transposeB: true)
     #expect(try gemm.variant(on: cpu, forced: ["gemm": "naive"]).name == "naive")
-    #expect(try gemm.variant(on: cpu, forced: ["reduce": "rows"]).name == "tiledCPU")
+    #expect(try gemm.variant(on: cpu, forced: ["reduce": "rows"]).name == "direct")
     let unknown = #expect(throws: VariantUnavailable.self) { try gemm.variant(on: cpu, forced: ["gemm": "magic"]) }
     let text = unknown?.description ?? ""
-    for part in ["[gemm]", "3×4×5 NT", "tiledCPU, naive", "magic", cpu.name] { #expect(text.contains(part), "\(text)") }
+    for part in ["[gemm]", "3×4×5 NT", "packed, direct, naive", "magic", cpu.name] {
+      #expect(text.contains(part), "\(text)")
+    }
     #expect(throws: VariantUnavailable.self) {
       try ReductionProblem(.max, outer: 3, reduced: 31, inner: 1).variant(on: cpu, forced: ["reduce": "columns"])
     }

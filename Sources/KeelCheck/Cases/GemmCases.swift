@@ -3,11 +3,12 @@ import KeelGraph
 import KeelPrimitives
 
 extension KernelCases {
-  /// Ones, primes, the edges of the tiles (6 or 8 rows, 16 columns, chunks of 256 in K), and shapes of real layers.
+  /// Ones, primes, the edges of the tiles (6 or 8 rows, 8, 16 or 32 columns), of packed rows (96) and of chunks of K (256
+  /// and 512, more than two of them too), and shapes of real layers.
   private static let gemmShapes: [(m: Int, n: Int, k: Int)] = [
-    (1, 1, 1), (1, 17, 33), (33, 1, 7), (5, 17, 7), (6, 16, 16), (7, 15, 31), (15, 31, 5), (16, 33, 6), (17, 6, 33),
-    (31, 7, 15), (33, 5, 17), (8, 16, 1), (9, 32, 2), (5, 6, 255), (7, 17, 256), (6, 33, 257), (17, 16, 511),
-    (16, 17, 513), (32, 32, 784), (784, 32, 32), (65, 49, 300),
+    (1, 1, 1), (1, 17, 33), (33, 1, 7), (5, 17, 7), (6, 16, 16), (7, 15, 31), (8, 32, 8), (9, 33, 6), (17, 6, 33),
+    (31, 7, 15), (33, 5, 17), (16, 48, 1), (24, 31, 2), (5, 6, 255), (7, 33, 257), (8, 64, 511), (16, 17, 512),
+    (6, 47, 513), (9, 65, 1031), (32, 32, 784), (784, 32, 32), (65, 49, 300), (97, 33, 521),
   ]
 
   static func gemm(_ dtype: DType) -> [KernelCase] {
