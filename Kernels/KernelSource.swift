@@ -84,6 +84,7 @@ extension KernelSource {
     "batchnorm_statistics.cl": PackageResources.batchnorm_statistics_cl,
     "elementwise.cl": PackageResources.elementwise_cl,
     "gather.cl": PackageResources.gather_cl,
+    "gemm_blocks.cl": PackageResources.gemm_blocks_cl,
     "gemm_direct_cpu.cl": PackageResources.gemm_direct_cpu_cl,
     "gemm_naive.cl": PackageResources.gemm_naive_cl,
     "gemm_packed_cpu.cl": PackageResources.gemm_packed_cpu_cl,
