@@ -139,7 +139,7 @@ public struct Slot: Hashable, Sendable {
   /// - Parameter isStored: the extra operands are of the program's `STORED`, not of its `REAL`.
   func fill(_ name: String, in spec: inout ProgramSpec, isStored: Bool = false) {
     let (type, load) = isStored ? ("STORED", "LOAD1_STORED") : ("REAL", "LOAD1")
-    let parameters = extras.indices.map { ", __global const \(type)* restrict e\($0)" }.joined()
+    let parameters = extras.indices.map { ", __global const \(type)* e\($0)" }.joined()
     let loads = extras.enumerated().map { index, access in
       switch access {
       case .full: "V a\(index) = LOAD(e\(index), full); "
