@@ -65,10 +65,12 @@ extension GemmProblem {
   private func isForCPU(on profile: DeviceProfile) -> Bool { profile.isCPU && dtype.isFloatingPoint }
 
   /// Whether packing pays, as measured. Operands that lie as they are cost most where steps of k are far apart in memory,
-  /// in Aᵀ and in B: from some size on each step is on a page that was forgotten since the last tile.
+  /// in Aᵀ and in B: from some size on each step is on a page that was forgotten since the last tile. Aᵀ is packed sooner
+  /// where several panels of B pass over it.
   private var isLarge: Bool {
     let (bytesOfA, bytesOfB) = (m * k * dtype.byteCount, k * n * dtype.byteCount)
-    return transposeA && bytesOfA > 5 << 19 || min(m, n) >= 128 && bytesOfA + bytesOfB > 6 << 20
+    return transposeA && bytesOfA > (n >= 128 ? 1 << 19 : 5 << 19)
+      || min(m, n) >= 128 && bytesOfA + bytesOfB > 6 << 20
   }
 
   private static func bindPacked(
