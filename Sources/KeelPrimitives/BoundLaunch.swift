@@ -1,12 +1,16 @@
 import KeelCL
 import KeelCore
 
-/// A kernel with its arguments set, ready to be enqueued any number of times.
+/// A kernel and its arguments, to be compiled by itself or merged with its neighbours.
 public struct BoundLaunch {
   /// The kernel and what it works on: `gemm_direct_cpu 32×32×784`.
   public let label: String
-  /// Owned by this launch alone.
-  public let kernel: Kernel
+  /// The kernel's name in its program.
+  public let kernel: String
+  /// The program.
+  public let spec: ProgramSpec
+  /// In the order of the kernel's signature.
+  public let arguments: [KernelArgument]
   /// Work-items on each axis.
   public let global: [Int]
   /// Work-items in a group on each axis; nil leaves it to the driver.
@@ -18,6 +22,26 @@ public struct BoundLaunch {
 
   /// Path of the layer that the launch works for.
   public var path = ""
+}
+
+/// A kernel with its arguments set, ready to be enqueued any number of times.
+public struct CompiledLaunch {
+  /// As ``BoundLaunch/label``, or how many launches are in it.
+  public let label: String
+  /// The labels of the launches that were merged into it, in order; empty where it is one.
+  public let parts: [String]
+  /// Owned by this launch alone.
+  public let kernel: Kernel
+  /// Work-items on each axis.
+  public let global: [Int]
+  /// Work-items in a group on each axis; nil leaves it to the driver.
+  public let local: [Int]?
+  /// Floating-point operations, and bytes that must move, at least; for the profile.
+  public let flops: Double
+  /// See `flops`.
+  public let bytes: Double
+  /// Path of the layer that the launch works for.
+  public let path: String
 
   /// Gives the launch to `queue`; does not wait. Throws what the driver refuses.
   public func enqueue(on queue: Queue) throws(CLError) {
@@ -43,36 +67,45 @@ public struct PrimitiveError: Error, Equatable, CustomStringConvertible {
 }
 
 extension ComputeContext {
-  /// Builds the kernel `name` of a program and sets its arguments.
+  /// The launch of a kernel with these arguments.
   ///
   /// - Parameters:
   ///   - spec: the program; its element type decides how `.real` arguments are passed.
   ///   - isSingleItem: the kernel is written for one work-item a work-group.
   ///   - local: work-items in a group on each axis, where the kernel counts on them.
+  /// - Throws: a size that a kernel's `int` cannot hold.
   func bind(
     _ name: String, of spec: ProgramSpec, _ arguments: [KernelArgument], global: [Int],
     isSingleItem: Bool = false, local: [Int]? = nil, label: String, flops: Double = 0, bytes: Double = 0
   ) throws -> BoundLaunch {
-    let kernel = try programs.kernel(name, of: spec)
-    for (index, argument) in arguments.enumerated() {
+    for argument in arguments {
+      if case .int(let value) = argument, Int32(exactly: value) == nil {
+        throw PrimitiveError(name, "expects sizes below 2³¹, got \(value)")
+      }
+    }
+    return BoundLaunch(
+      label: "\(name) \(label)", kernel: name, spec: spec, arguments: arguments, global: global,
+      local: isSingleItem ? global.map { _ in 1 } : local, flops: flops, bytes: bytes)
+  }
+
+  /// Builds the launch's kernel and sets its arguments. Throws the compiler's log when the text is wrong.
+  public func compile(_ launch: BoundLaunch) throws -> CompiledLaunch {
+    let kernel = try programs.kernel(launch.kernel, of: launch.spec)
+    for (index, argument) in launch.arguments.enumerated() {
       switch argument {
       case .buffer(let buffer): try kernel.setArgument(index, buffer)
       case .long(let value): try kernel.setArgument(index, Int64(value))
-      case .int(let value):
-        guard let narrow = Int32(exactly: value) else {
-          throw PrimitiveError(name, "expects sizes below 2³¹, got \(value)")
-        }
-        try kernel.setArgument(index, narrow)
+      case .int(let value): try kernel.setArgument(index, Int32(clamping: value))
       case .real(let value):
-        if spec.dtype == .float64 {
+        if launch.spec.dtype == .float64 {
           try kernel.setArgument(index, value)
         } else {
           try kernel.setArgument(index, Float(value))
         }
       }
     }
-    return BoundLaunch(
-      label: "\(name) \(label)", kernel: kernel, global: global,
-      local: isSingleItem ? global.map { _ in 1 } : local, flops: flops, bytes: bytes)
+    return CompiledLaunch(
+      label: launch.label, parts: [], kernel: kernel, global: launch.global, local: launch.local, flops: launch.flops,
+      bytes: launch.bytes, path: launch.path)
   }
 }

@@ -44,6 +44,8 @@ public final class ProgramLibrary {
   private let showsSources: Bool
   private var built: [ProgramSpec: Program] = [:]
   private var fromDisk: Set<ProgramSpec> = []
+  /// Programs whose text no file has, by the text.
+  private var generated: [String: Program] = [:]
 
   init(context: Context, source: KernelSource, cache: BinaryCache, showsSources: Bool) {
     self.context = context
@@ -69,6 +71,23 @@ public final class ProgramLibrary {
     }
   }
 
+  /// The same of a text that was put together from others. `file` is its name in the compiler's messages.
+  func kernel(_ name: String, text: String, file: String) throws -> Kernel {
+    if let program = generated[text] { return try program.kernel(name) }
+    if showsSources { FileHandle.standardError.write(Data("// \(file)\n\(text)\n".utf8)) }
+    if let binary = cache.read(BinaryCache.key(text: text, options: options, device: context.device)),
+      let program = try? Program(context: context, binary: binary, options: options, name: file),
+      let kernel = try? program.kernel(name)
+    {
+      loadedCount += 1
+      generated[text] = program
+      return kernel
+    }
+    let program = try build(text, file)
+    generated[text] = program
+    return try program.kernel(name)
+  }
+
   /// No relaxed mathematics: statistics and losses need every digit. OpenCL gives away 2.5 units in the last place of a
   /// quotient and 3 of a root where nobody asks for them.
   var options: String {
@@ -91,12 +110,17 @@ public final class ProgramLibrary {
 
   /// From source, into memory and onto the disk.
   private func compile(_ spec: ProgramSpec, _ text: String) throws -> Program {
-    let program = try Program(context: context, source: text, options: options, name: spec.file)
+    let program = try build(text, spec.file)
+    built[spec] = program
+    return program
+  }
+
+  private func build(_ text: String, _ file: String) throws -> Program {
+    let program = try Program(context: context, source: text, options: options, name: file)
     compiledCount += 1
     if let binary = try? program.binary() {
       cache.write(BinaryCache.key(text: text, options: options, device: context.device), binary)
     }
-    built[spec] = program
     return program
   }
 

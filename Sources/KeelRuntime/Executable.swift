@@ -12,6 +12,9 @@ public final class Executable {
   public struct Options: Sendable {
     /// Off: structured operations run as their definitions say, every elementwise function is a launch.
     public var fuses = true
+    /// Whether neighbouring launches that are too small for several cores become one, on CPU devices. Their program is
+    /// of this graph alone, so compiling it takes some seconds where it is not in the cache.
+    public var merges = false
     /// Variants to use instead of the first that fits, by family.
     public var variants: [String: String] = [:]
     /// Bytes behind each value that no kernel may touch; with them no two values share bytes.
@@ -25,9 +28,10 @@ public final class Executable {
 
     public init() {}
 
-    /// As `KEEL_FUSE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
+    /// As `KEEL_FUSE`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
     public init(environment: [String: String]) {
       fuses = environment["KEEL_FUSE"] != "0"
+      merges = fuses && environment["KEEL_MERGE"] != "0"
       dumps = Set(
         (environment["KEEL_DUMP"] ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
       debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
@@ -39,7 +43,7 @@ public final class Executable {
   /// The graph that runs, after all passes.
   public let graph: Graph
   public let plan: MemoryPlan
-  public let launches: [BoundLaunch]
+  public let launches: [CompiledLaunch]
   /// The variants that were chosen, in the order of the nodes.
   public let variants: [String]
 
@@ -135,13 +139,14 @@ public final class Executable {
         outputs: [try variables.buffer(copy.variable)], inputs: [try arenas.buffer(copy.value, graph, plan)])
       launches += try lowering.copy(graph.type(of: copy.value)).bind(placed, context)
     }
-    dump("launches", launches.map { "\($0.label)  global \($0.global)  \($0.path)" }.joined(separator: "\n"))
+    let compiled = try context.compile(launches, merges: options.merges)
+    dump("launches", compiled.map(\.listing).joined(separator: "\n"))
 
     bound = try graph.inputs.map { ($0.input.label, try variables.buffer($0.input.label)) }
     generation = variables.generation
     self.graph = graph
     self.plan = plan
-    self.launches = launches
+    self.launches = compiled
     variants = lowered.compactMap { $0?.variant }
   }
 

@@ -36,6 +36,14 @@ extension Executable {
   }
 }
 
+extension CompiledLaunch {
+  /// A line for a person, and one more for each launch that is in it.
+  var listing: String {
+    ([label + (parts.isEmpty ? "  global \(global)" : "") + (path.isEmpty ? "" : "  \(path)")]
+      + parts.map { "    \($0)" }).joined(separator: "\n")
+  }
+}
+
 extension MemoryPlan {
   /// A line for each value: where it lies and how large it is.
   public func report(_ graph: Graph) -> String {

@@ -25,7 +25,7 @@ public struct Timeline: Sendable {
   /// gaps between its launches.
   public let secondsPerRun: Double
 
-  init(_ bound: [BoundLaunch], _ events: [Event]) throws {
+  init(_ bound: [CompiledLaunch], _ events: [Event]) throws {
     let times = try events.map { (start: try $0.started, end: try $0.ended) }
     let origin = times.first?.start ?? 0
     // A driver's clock may step back by its resolution.

@@ -36,6 +36,8 @@ extension Trainer {
     var gathered: [Gathered] = []
     for (rows, count) in zip(plan.batches, plan.counts) {
       let calibration = try calibrationGraph(data, rows: rows, isLast: plan.batches.count > 1 && rows < plan.batches[0])
+      var options = options
+      options.merges = false
       let executable = try Executable(calibration.graph, variables: variables, options: options)
       if gathered.isEmpty { gathered = calibration.norms.map { Gathered($0, mode) } }
       for _ in 0..<count {

@@ -15,8 +15,8 @@ import Testing
     var download = Download(mirrors: mirrors, destination: folder.file("sub/data.bin")) { [contents] bytes in
       try Checksum.verify(bytes, sha256: Checksum.sha256(contents), name: "data.bin")
     }
-    download.idleTimeout = 5
-    download.totalTimeout = 20
+    download.idleTimeout = 60
+    download.totalTimeout = 120
     return download
   }
 
@@ -185,7 +185,7 @@ import Testing
     try await server.waitForRequest()
     task.cancel()
     await #expect(throws: CancellationError.self) { try await task.value }
-    #expect(ContinuousClock.now - started < .seconds(4))
+    #expect(ContinuousClock.now - started < .seconds(15))
     #expect(server.requests.all.count == 1)
     await server.stop()
   }

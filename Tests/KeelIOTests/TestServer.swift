@@ -27,7 +27,7 @@ final class TestServer: Sendable {
       return try await answer(request)
     }
     task = Task { try await server.run() }
-    try await server.waitUntilListening(timeout: 5)
+    try await server.waitUntilListening(timeout: 60)
     guard case .ip4(_, let port)? = await server.listeningAddress else { throw URLError(.cannotConnectToHost) }
     base = "http://127.0.0.1:\(port)/"
   }

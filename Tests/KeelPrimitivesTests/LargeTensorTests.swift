@@ -159,7 +159,9 @@ import Testing
         source: .uint8, destination: .int32, rows: 1, width: width, dataRows: rows, positions: 1, component: 0)
       for variant in GatherProblem.variants where variant.takes(problem, context.profile) {
         let operands = Operands(outputs: [result], inputs: [data, order, cursor])
-        for launch in try variant.bind(problem, operands, context) { try launch.enqueue(on: context.queue) }
+        for launch in try variant.bind(problem, operands, context) {
+          try context.compile(launch).enqueue(on: context.queue)
+        }
         #expect(
           try context.queue.read(result, as: Int32.self, count: width) == row.map { Int32($0) }, "\(variant.name)")
       }

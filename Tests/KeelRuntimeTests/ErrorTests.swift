@@ -83,6 +83,8 @@ import Testing
       environment: ["KEEL_FUSE": "0", "KEEL_DUMP": "trace,plan", "KEEL_DEBUG": "2"])
     #expect(!options.fuses && options.dumps == ["trace", "plan"] && options.debugLevel == 2)
     #expect(Executable.Options(environment: ["KEEL_FUSE": "1", "KEEL_DEBUG": "much"]).fuses)
+    #expect(
+      standard.merges && !Executable.Options().merges && !Executable.Options(environment: ["KEEL_MERGE": "0"]).merges)
   }
 
   /// Stages and families that do not exist would have no effect.

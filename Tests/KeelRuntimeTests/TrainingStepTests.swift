@@ -42,9 +42,12 @@ import Testing
         print("skipped: \(context.profile.name) has no double precision")
         continue
       }
-      for (fuses, guardBytes) in [(true, 0), (true, 256), (false, 0), (false, 256)] {
+      for (fuses, merges, guardBytes) in [
+        (true, true, 0), (true, false, 256), (true, true, 256), (false, false, 0), (false, false, 256),
+      ] {
         var options = Executable.Options()
         options.fuses = fuses
+        options.merges = merges
         options.guardBytes = guardBytes
         let store = try store(graph, context, guardBytes: guardBytes)
         let executable = try Executable(graph, variables: store, options: options)
@@ -61,7 +64,7 @@ import Testing
             #expect(got.count == values.count)
             #expect(
               error <= scale * (dtype == .float64 ? 1e-11 : 2e-4),
-              "\(name), step \(step), fuses \(fuses), guards \(guardBytes): error \(error)")
+              "\(name), step \(step), fuses \(fuses), merges \(merges), guards \(guardBytes): error \(error)")
           }
           #expect(try executable.brokenGuards() == [])
         }
@@ -74,9 +77,10 @@ import Testing
   @Test func sameStartGivesTheSameBits() throws {
     let graph = try trainingStep(.float32)
     for context in Devices.contexts {
-      func run(guardBytes: Int) throws -> [String: HostTensor] {
+      func run(guardBytes: Int, merges: Bool = true) throws -> [String: HostTensor] {
         var options = Executable.Options()
         options.guardBytes = guardBytes
+        options.merges = merges
         let store = try store(graph, context, guardBytes: guardBytes)
         let executable = try Executable(graph, variables: store, options: options)
         for _ in 0..<4 { try executable.run() }
@@ -86,6 +90,7 @@ import Testing
       #expect(first.count > 30)
       #expect(first == (try run(guardBytes: 0)))
       #expect(first == (try run(guardBytes: 256)))
+      #expect(first == (try run(guardBytes: 0, merges: false)))
     }
   }
 
@@ -108,5 +113,28 @@ import Testing
     var options = Executable.Options()
     options.fuses = false
     #expect(try Executable(graph, variables: store, options: options).variants.count > 10)
+  }
+
+  /// Small neighbours are one launch on a CPU device, in their order; what is large enough for several cores is not.
+  @Test func smallNeighboursAreMerged() throws {
+    for context in Devices.contexts where context.profile.isCPU {
+      let builder = GraphBuilder()
+      let (x, w) = (builder.input("x", TensorType([8, 8])), builder.input("w", TensorType([512, 512])))
+      let large = builder.input("large", TensorType([512, 512]))
+      builder.output("small", x.transpose([1, 0]).matMul(x).sum(axes: [0]))
+      builder.output("large", large.matMul(w))
+      let graph = try builder.graph()
+      let store = try VariableStore.filled(for: graph, context)
+      let single = try Executable(graph, variables: store, options: .init())
+      var options = Executable.Options()
+      options.merges = true
+      let merged = try Executable(graph, variables: store, options: options)
+      #expect(single.launches.allSatisfy { $0.parts.isEmpty })
+      #expect(merged.launches.flatMap { $0.parts.isEmpty ? [$0.label] : $0.parts } == single.launches.map(\.label))
+      #expect(merged.launches.count < single.launches.count && merged.launches[0].parts.count >= 2)
+      #expect(merged.launches.last.map { $0.parts.isEmpty && $0.label.hasPrefix("gemm") } == true)
+      for executable in [merged, single] { try executable.run() }
+      for name in ["small", "large"] { #expect(try merged.output(name) == single.output(name)) }
+    }
   }
 }

@@ -1,6 +1,7 @@
 import KeelCL
 import KeelCore
 import KeelNN
+import KeelRuntime
 import Testing
 
 @testable import KeelTrain
@@ -12,7 +13,7 @@ extension TrainingTests {
     func inDoublePrecision(device: Device, name: String) throws {
       guard TrainingTests.has(device, .float64, "loss curve \(name)") else { return }
       let run = try RecordedRun(reading: name)
-      let made = try train(run, on: device, .float64)
+      let made = try train(run, on: device, .float64, merges: false)
       var worst = (departure: 0.0, key: "")
       for ((key, values), (_, expected)) in zip(made.quantities, run.float64.quantities) {
         let departure = departure(values, expected)
@@ -34,7 +35,7 @@ extension TrainingTests {
     @Test(arguments: TrainingTests.devices, RecordedRun.names)
     func inSinglePrecision(device: Device, name: String) throws {
       let run = try RecordedRun(reading: name)
-      let made = try train(run, on: device, .float32)
+      let made = try train(run, on: device, .float32, merges: true)
       var worst = (share: 0.0, departure: 0.0, key: "")
       for (index, (key, expected)) in run.float64.quantities.enumerated() {
         if run.notDetermined.contains(key) {
@@ -56,11 +57,15 @@ extension TrainingTests {
           + "\(Int(100 * worst.share)) % of what is allowed")
     }
 
-    private func train(_ run: RecordedRun, on device: Device, _ dtype: DType) throws -> RecordedRun.Results {
+    private func train(
+      _ run: RecordedRun, on device: Device, _ dtype: DType, merges: Bool
+    ) throws -> RecordedRun.Results {
+      var options = Executable.Options.environment
+      options.merges = merges
       let digits = try run.digits()
       let model = try run.model(dtype)
       let trainer = try Trainer(
-        model, loss: .softmaxCrossEntropy, optimizer: run.makeOptimizer(), on: device, dtype: dtype)
+        model, loss: .softmaxCrossEntropy, optimizer: run.makeOptimizer(), on: device, dtype: dtype, options: options)
       let history = try trainer.fit(digits.train, epochs: 1, batchSize: run.batchSize, shuffles: false)
       #expect(trainer.step == run.steps)
       return try RecordedRun.Results(

@@ -35,7 +35,7 @@ struct GemmBenchmark {
   let transposition: Transposition
   let variant: String
   private let context: ComputeContext
-  private let launches: [BoundLaunch]
+  private let launches: [CompiledLaunch]
   private let product: Buffer
 
   /// Values of the operands, in [-1, 1).
@@ -61,11 +61,10 @@ struct GemmBenchmark {
     }
     product = try context.buffer(byteCount: shape.m * shape.n * 4)
     let workspaceBytes = chosen.workspaceBytes(problem)
-    launches = try chosen.bind(
-      problem,
-      Operands(
-        outputs: [product], inputs: inputs,
-        workspace: workspaceBytes > 0 ? context.buffer(byteCount: workspaceBytes) : nil), context)
+    let operands = Operands(
+      outputs: [product], inputs: inputs,
+      workspace: workspaceBytes > 0 ? try context.buffer(byteCount: workspaceBytes) : nil)
+    launches = try chosen.bind(problem, operands, context).map { try context.compile($0) }
   }
 
   /// Seconds of a product, as the mean of `count` that are given to the queue one after another.
