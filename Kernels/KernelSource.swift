@@ -78,6 +78,7 @@ extension KernelSource {
     "batchnorm_backward_reduce.cl": PackageResources.batchnorm_backward_reduce_cl,
     "batchnorm_columns.clh": PackageResources.batchnorm_columns_clh,
     "batchnorm_forward_fused.cl": PackageResources.batchnorm_forward_fused_cl,
+    "batchnorm_grid.clh": PackageResources.batchnorm_grid_clh,
     "batchnorm_groups.clh": PackageResources.batchnorm_groups_clh,
     "batchnorm_normalize.cl": PackageResources.batchnorm_normalize_cl,
     "batchnorm_running_update.cl": PackageResources.batchnorm_running_update_cl,

@@ -15,6 +15,7 @@
 // Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy; operands of dy's shape or one element.
 
 #include "batchnorm_columns.clh"
+#include "batchnorm_grid.clh"
 
 #define DX_PARAMETERS                                                                                               \
   __global STORED *restrict dx, __global const STORED *restrict dy, __global const STORED *restrict x,              \

@@ -17,6 +17,7 @@
 // Slot EPILOGUE(V, LOAD, value, full, row, col): full the offset in y; operands of y's shape or one element.
 
 #include "batchnorm_columns.clh"
+#include "batchnorm_grid.clh"
 
 #define NORMALIZE_PARAMETERS                                                                                      \
   __global STORED *restrict y, __global const STORED *restrict x, __global const REAL *restrict mean,             \

@@ -61,7 +61,7 @@ struct TrainingRun {
     }
     console.endProgress()
     let isComplete = history.epochs.count == epochs && history.epochs.last?.validation != nil
-    let timeline = profiles && nonFinite == nil ? try trainer.timeline(train, batchSize: job.batchSize) : nil
+    let timeline = profiles && nonFinite == nil ? try trainer.timeline() : nil
     return (
       model,
       TrainingReport(

@@ -27,7 +27,7 @@ public struct Bound: Sendable {
     self.scale = scale
   }
 
-  /// A bound that `batchnorm.md`'s table gives as a number, in single precision.
+  /// A bound that the contract gives as a number, in single precision.
   public init(single error: Double, of scale: Scale = .largest) {
     self.init(eps: error / Double(Float.ulpOfOne), of: scale)
   }

@@ -9,7 +9,8 @@ extension Model {
       + runningStatistics.compactMap { statistic in statistic.value.map { (statistic.path, $0) } }
   }
 
-  /// Takes the values of all variables from `state`, by name. Either all are taken or, when one does not fit, none.
+  /// Takes the values of all variables from `state`, by name. Either all are taken or, when one does not fit, none. Counts
+  /// that are not there, those of batches, begin anew.
   ///
   /// - Throws: ``SettingsError`` that lists the names that are missing, unknown or of another shape, or says which name
   ///   two variables have.
@@ -19,7 +20,9 @@ extension Model {
     let shapes =
       parameters.map { (path: $0.path, shape: $0.shape) } + runningStatistics.map { (path: $0.path, shape: $0.shape) }
     var problems: [String] = []
-    for (path, shape) in shapes {
+    // Files of other programs may have no counts: these begin anew.
+    let counts = Set(runningStatistics.lazy.filter { !$0.countsAsParameter }.map(\.path))
+    for (path, shape) in shapes where state[path] != nil || !counts.contains(path) {
       guard let value = state[path] else {
         problems.append("\(path) is missing")
         continue
@@ -36,6 +39,12 @@ extension Model {
       throw SettingsError("load", "expects the variables of the model: \(first)\(more)")
     }
     for parameter in parameters { parameter.value = state[parameter.path] }
-    for statistic in runningStatistics { statistic.value = state[statistic.path] }
+    let dtype = state.first?.value.dtype ?? .float32
+    for statistic in runningStatistics {
+      let initial = try? HostTensor(
+        TensorType(statistic.shape, dtype),
+        values: [Double](repeating: statistic.initialValue, count: statistic.shape.count))
+      statistic.value = state[statistic.path] ?? initial
+    }
   }
 }

@@ -46,7 +46,9 @@ public struct GemmProblem: KernelProblem {
       "packed", takes: { $0.k > 0 && $0.isForCPU(on: $1) && $1.localMemoryBytes >= packedRows * chunkBytes },
       suits: { problem, _ in problem.isLarge }, workspaceBytes: { $0.panelBytes }, bind: bindPacked),
     Variant("direct", takes: { $0.isForCPU(on: $1) }, bind: bindDirect),
-    Variant("blocks", takes: { $0.fitsBlocks(on: $1) }, suits: { !$1.isCPU }, bind: bindBlocks),
+    Variant(
+      "blocks128", takes: { $0.fitsBlocks(128, on: $1) }, suits: { $0.suitsLargeBlocks($1) }, bind: bindBlocks(128)),
+    Variant("blocks64", takes: { $0.fitsBlocks(64, on: $1) }, suits: { !$1.isCPU }, bind: bindBlocks(64)),
     Variant("naive", bind: bindNaive),
   ]
 }
@@ -129,26 +131,30 @@ extension GemmProblem {
   /// Work-items on each side of a group that computes a block of C.
   private static let blockSide = 16
 
-  private func fitsBlocks(on profile: DeviceProfile) -> Bool {
-    // Two slabs of 16 rows of the larger block, with padding.
+  private func fitsBlocks(_ block: Int, on profile: DeviceProfile) -> Bool {
+    // Two slabs of 16 rows, with padding.
     dtype.isFloatingPoint && profile.maxWorkGroupSize >= Self.blockSide * Self.blockSide
-      && profile.localMemoryBytes >= 2 * 16 * (128 + 4) * dtype.byteCount
+      && profile.localMemoryBytes >= 2 * 16 * (block + 4) * dtype.byteCount
+  }
+
+  /// The larger block reads less, and needs more registers, and some groups a compute unit.
+  private func suitsLargeBlocks(_ profile: DeviceProfile) -> Bool {
+    !profile.isCPU && dtype == .float32 && divideUp(m, 128) * divideUp(n, 128) >= 2 * profile.computeUnits
   }
 
   private static func bindBlocks(
-    _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
-  ) throws -> [BoundLaunch] {
-    // The larger block reads less, and needs more registers, and some groups a compute unit.
-    let largeBlocks = divideUp(problem.m, 128) * divideUp(problem.n, 128)
-    let block = problem.dtype == .float32 && largeBlocks >= 2 * context.profile.computeUnits ? 128 : 64
-    var spec = problem.spec("gemm_blocks.cl")
-    spec.define("BLOCK", "\(block)")
-    return [
-      try context.bind(
-        "gemm_blocks", of: spec, problem.arguments(operands),
-        global: [divideUp(problem.n, block) * blockSide, divideUp(problem.m, block) * blockSide],
-        local: [blockSide, blockSide], label: problem.label, flops: problem.flops, bytes: problem.bytes)
-    ]
+    _ block: Int
+  ) -> @Sendable (GemmProblem, Operands, ComputeContext) throws -> [BoundLaunch] {
+    { problem, operands, context in
+      var spec = problem.spec("gemm_blocks.cl")
+      spec.define("BLOCK", "\(block)")
+      return [
+        try context.bind(
+          "gemm_blocks", of: spec, problem.arguments(operands),
+          global: [divideUp(problem.n, block) * blockSide, divideUp(problem.m, block) * blockSide],
+          local: [blockSide, blockSide], label: problem.label, flops: problem.flops, bytes: problem.bytes)
+      ]
+    }
   }
 
   private static func bindNaive(

@@ -8,9 +8,6 @@ import KeelCore
 /// become functions of one program, and one work-item calls them one after the other for all of their work-items, so
 /// each result is computed by the same expressions as before.
 enum LaunchMerging {
-  /// Longer launches gain more from several cores than they lose by waking them.
-  static let longestSeconds = 5e-6
-
   /// The launches in order, runs of small ones together. Lists of one are to be compiled by themselves.
   static func runs(_ launches: [BoundLaunch], on profile: DeviceProfile, _ library: ProgramLibrary) throws
     -> [[BoundLaunch]]
@@ -19,7 +16,7 @@ enum LaunchMerging {
     var runs: [[BoundLaunch]] = []
     var isOpen = false
     for launch in launches {
-      let isMergeable = try launch.estimatedSeconds < longestSeconds && library.isMergeable(launch)
+      let isMergeable = try launch.isSmall && library.isMergeable(launch)
       if isMergeable, isOpen { runs[runs.count - 1].append(launch) } else { runs.append([launch]) }
       isOpen = isMergeable
     }
@@ -28,10 +25,11 @@ enum LaunchMerging {
 }
 
 extension BoundLaunch {
-  /// On one core, from rates and costs that are typical of one.
-  fileprivate var estimatedSeconds: Double {
+  /// Whether several cores have nothing to share, or gain less by sharing than waking them costs: some microseconds on
+  /// one core, estimated from rates and costs that are typical of one.
+  fileprivate var isSmall: Bool {
     let items = global.reduce(1, *)
-    return flops / 40e9 + bytes / 10e9 + Double(items) * 10e-9
+    return items == 1 || flops / 40e9 + bytes / 10e9 + Double(items) * 10e-9 < 5e-6
   }
 }
 
@@ -72,7 +70,8 @@ extension ComputeContext {
 
 /// The text of one kernel that does the work of several launches, and what it is given.
 ///
-/// Sizes, offsets and scalars lie in memory, not in the text: the same network has the same program at every batch size.
+/// Sizes, offsets and scalars lie in memory, not in the text: wherever the same launches of a network are small, they have
+/// the same program.
 struct MergedProgram {
   static let kernel = "merged"
 
@@ -144,11 +143,11 @@ struct MergedProgram {
     let kernels = text.replacing(/(?:KEEL_CPU\s+)?__kernel\s+void\s+(\w+)\(/) { match in
       "static void \(match.1)(size_t keel_x, size_t keel_y, size_t keel_z, "
     }
-    // A macro that makes a function has its name as first argument.
+    // Functions at the beginning of a line, those that a macro makes (its first argument), and types.
     let names = Set(
-      kernels.matches(of: /(?m)^(?:static\s[^;={(]*?(\w+)\(|[A-Z][A-Z0-9_]*\(([a-z]\w*),)/).compactMap {
-        ($0.1 ?? $0.2).map { String($0) }
-      })
+      kernels.matches(
+        of: /(?m)^(?:(?:static|KEEL_INLINE)\s[^;={(]*?(\w+)\(|[A-Z][A-Z0-9_]*\(([a-z]\w*),|}\s*(\w+);)/
+      ).compactMap { ($0.1 ?? $0.2 ?? $0.3).map { String($0) } })
     // What is there once for all of a program's parts says so in the name of its guard.
     let macros = Set(kernels.matches(of: /(?m)^\s*#\s*define\s+(\w+)/).map { String($0.1) })
       .filter { !$0.hasPrefix("KEEL_ONCE_") }

@@ -2,6 +2,9 @@ import KeelCore
 
 /// What `fit` does with a step whose loss is not a finite number. Whatever it is, that step changes nothing: neither
 /// parameters nor the optimizer's state nor running statistics and their counts.
+///
+/// The loss decides. A gradient that is not finite where the loss is, as that of an infinite feature behind a sigmoid,
+/// reaches the parameters, and the next loss tells of it.
 public enum NonFinitePolicy: String, Sendable, Codable, CaseIterable {
   /// `fit` throws ``NonFiniteLoss``, and the model is as it was before the step.
   case stop
@@ -26,7 +29,7 @@ public struct NonFiniteLoss: Error, CustomStringConvertible {
   public var description: String {
     let cause =
       sample.map { "sample \($0) of the data has a value that is not finite" }
-      ?? "all samples of its batch are finite, so the network's values have grown too large"
+      ?? "the samples of its batch are finite as they are stored, so the network's values have grown too large"
     return "[train] epoch \(epoch), step \(step): the loss is \(loss): \(cause). "
       + "The model is as it was before that step"
   }

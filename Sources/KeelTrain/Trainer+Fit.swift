@@ -51,6 +51,7 @@ extension Trainer {
           "the last batch of an epoch has 1 sample: \(error). \(Self.shortBatchAdvice)")
       }
     }
+    lastTraining = (StepShape(data, rows: plan.batches[0], steps: plan.steps), onNonFiniteLoss)
     // Drivers finish compiling a kernel when it is first enqueued: once here, so that no step waits for it.
     try variables.preservingState { for executable in steps { try executable.run() } }
     if let validation { try prepareEvaluation(validation, batchSize: Self.evaluationBatchSize) }

@@ -34,6 +34,8 @@ public final class Trainer {
   /// Executables made so far.
   private(set) var compilations = 0
   var isFitting = false
+  /// The step of full batches that `fit` ran last.
+  var lastTraining: (shape: StepShape, onNonFiniteLoss: NonFinitePolicy)?
 
   enum ExecutableKey: Hashable {
     /// Frozen variables have no update in the graph, so what is trained is part of the key.

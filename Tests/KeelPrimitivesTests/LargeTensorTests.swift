@@ -17,7 +17,9 @@ import Testing
   ) throws -> [Int] {
     let context = try context(device)
     let parameters = ["__global long* out"] + arguments.indices.map { "long a\($0)" }
-    let header = try ["batchnorm_columns.clh", "batchnorm_groups.clh"].map { try KernelSource().resolved($0) }
+    let header = try ["batchnorm_columns.clh", "batchnorm_groups.clh", "batchnorm_grid.clh"].map {
+      try KernelSource().resolved($0)
+    }
     let source =
       header.joined(separator: "\n")
       + "\n__kernel void batchnorm_test(\(parameters.joined(separator: ", "))) {\n\(kernel)\n}\n"

@@ -22,7 +22,7 @@ import Testing
     let (cpu, gpu) = (try profile(isCPU: true), try profile(isCPU: false))
     let gemm = GemmProblem(m: 32, n: 10, k: 32)
     #expect(try gemm.variant(on: cpu).name == "direct")
-    #expect(try gemm.variant(on: gpu).name == "blocks")
+    #expect(try gemm.variant(on: gpu).name == "blocks64")
     #expect(try GemmProblem(m: 1024, n: 1024, k: 1024).variant(on: cpu).name == "packed")
     #expect(try GemmProblem(m: 784, n: 300, k: 1000, transposeA: true).variant(on: cpu).name == "packed")
     #expect(try GemmProblem(m: 784, n: 300, k: 1000).variant(on: cpu).name == "direct")
@@ -66,7 +66,7 @@ import Testing
     #expect(try gemm.variant(on: cpu, forced: ["reduce": "rows"]).name == "direct")
     let unknown = #expect(throws: VariantUnavailable.self) { try gemm.variant(on: cpu, forced: ["gemm": "magic"]) }
     let text = unknown?.description ?? ""
-    for part in ["[gemm]", "3×4×5 NT", "packed, direct, blocks, naive", "magic", cpu.name] {
+    for part in ["[gemm]", "3×4×5 NT", "packed, direct, blocks128, blocks64, naive", "magic", cpu.name] {
       #expect(text.contains(part), "\(text)")
     }
     #expect(throws: VariantUnavailable.self) {

@@ -121,7 +121,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
     // The first product pays for what the driver compiles at the first launch, the next tell how many make a run.
     _ = try benchmark.seconds(count: 1)
     let estimate = try (0..<3).map { _ in try benchmark.seconds(count: 3) }.min() ?? Self.runSeconds
-    let count = max(Int(Self.runSeconds / estimate), 1)
+    let count = max(Int(Self.runSeconds / max(estimate, 1e-9)), 1)
     if let peer {
       _ = peer.seconds(benchmark, count: 1)
       try expectAgreement(benchmark, peer)

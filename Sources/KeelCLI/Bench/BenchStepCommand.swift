@@ -96,7 +96,7 @@ struct BenchStepCommand: AsyncParsableCommand {
     let times = history.epochs.dropFirst().map { $0.trainSeconds / Double($0.steps) * 1e6 }
     return Row(
       recipe: recipe.rawValue, batchSize: batchSize, microseconds: Figure(times.min()), median: Figure(times.median),
-      launches: try trainer.launchesPerStep(data, batchSize: batchSize))
+      launches: try trainer.launchesPerStep())
   }
 
   /// Images of 28×28 that show nothing, in ten classes.

@@ -40,7 +40,7 @@ extension KernelCases {
       Layout(shape: [3, 2, 2900], axis: 1), Layout(shape: [1, 1, 17001], axis: 1),
     ]
 
-  /// Means far above the deviation, in each layout: the table of `batchnorm.md`.
+  /// Means far above the deviation, in each layout: the table of the README.
   private static let offsets: [Layout] = [([256, 16], 1), ([4, 16, 8, 8], 1), ([4, 8, 8, 16], 3)].flatMap {
     shape, axis in
     [(100, 1), (1e4, 1), (1e4, 0.01), (1e6, 1)].map { (offset: Double, deviation: Double) in
