@@ -29,7 +29,9 @@ extension BoundLaunch {
   /// one core, estimated from rates and costs that are typical of one.
   fileprivate var isSmall: Bool {
     let items = global.reduce(1, *)
-    return items == 1 || flops / 40e9 + bytes / 10e9 + Double(items) * 10e-9 < 5e-6
+    // A kernel that leaves its groups to the driver takes one element at a time.
+    let slowness = local == nil ? 8.0 : 1
+    return items == 1 || (flops / 40e9 + bytes / 10e9) * slowness + Double(items) * 10e-9 < 5e-6
   }
 }
 
