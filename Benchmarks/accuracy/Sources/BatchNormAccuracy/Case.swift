@@ -52,8 +52,8 @@ struct Case {
       builder.input($0.key, TensorType([channels], .float32), role: .runningStatistic)
     }
     let moved = builder.append(
-      .batchNormRunningUpdate(BatchNormRunningUpdate(weight: Self.momentum, varianceFactor: m / (m - 1))),
-      running + forward[1...3])
+      .batchNormRunningUpdate(BatchNormRunningUpdate(weight: .fixed(Self.momentum), varianceFactor: m / (m - 1))),
+      running + [builder.constant(0, [channels])] + forward[1...3])
     for (old, new) in zip(running, moved) { builder.update(old, with: new) }
 
     let results = [
