@@ -5,7 +5,8 @@ import KeelRuntime
 
 extension Trainer {
   /// Replaces the model's running statistics by those of `data`, for the parameters as they are, and their counts of
-  /// batches by the number of batches here. Parameters, optimizer and step do not change, and either all statistics are replaced or, when something is thrown, none.
+  /// batches by the number of batches here. Parameters, optimizer and step do not change, and either all statistics are
+  /// replaced or, when something is thrown, none.
   ///
   /// What the statistics are stands at ``Recalibration/Mode``. Frozen layers normalize by their running statistics and
   /// keep them; a statistic that is frozen alone keeps its value. The same data, batch size and seed give the same
