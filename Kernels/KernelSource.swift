@@ -72,6 +72,7 @@ extension KernelSource {
   /// A test holds this table against the folders.
   private static let embedded: [String: [UInt8]] = [
     "adam.cl": PackageResources.adam_cl,
+    "affine_product.cl": PackageResources.affine_product_cl,
     "batchnorm.clh": PackageResources.batchnorm_clh,
     "batchnorm_backward_dx.cl": PackageResources.batchnorm_backward_dx_cl,
     "batchnorm_backward_fused.cl": PackageResources.batchnorm_backward_fused_cl,

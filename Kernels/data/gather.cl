@@ -25,11 +25,14 @@
 
 #if KEEL_TYPE(DESTINATION) == KEEL_TYPE_int
 #define CONVERTED1(p, i) convert_int(LOAD1(p, i))
-#define CONVERTED8(p, i) convert_int8(LOAD8(p, i))
+#define CONVERTED16(p, i) convert_int16(LOAD16(p, i))
 #else
 #define CONVERTED1(p, i) (KEEL_PASTE(LOAD1_, SOURCE)(p, i) * scale)
-#define CONVERTED8(p, i) (KEEL_PASTE(LOAD8_, SOURCE)(p, i) * scale)
+#define CONVERTED16(p, i) (KEEL_PASTE(LOAD16_, SOURCE)(p, i) * scale)
 #endif
+
+// Elements for which one cache line is sent for: those of 64 bytes, or of two lines where they are long.
+#define STRETCH (sizeof(SOURCE) > 4 ? 16 : 64 / sizeof(SOURCE))
 
 static inline size_t batch_row(
     __global const int* permutation, __global const int* cursor, size_t b, int component, int count, int positions) {
@@ -44,8 +47,14 @@ KEEL_CPU __kernel void gather_rows(
   const size_t b = get_global_id(0);
   __global const SOURCE* from = data + batch_row(permutation, cursor, b, component, count, positions) * F;
   __global DESTINATION* to = out + b * F;
+  // A row lies anywhere in memory: that of the next batch is sent for while this one is converted.
+  __global const SOURCE* next = data + batch_row(permutation, cursor, b + B, component, count, positions) * F;
   size_t f = 0;
-  for (; f + 8 <= F; f += 8) STORE8(to, f, CONVERTED8(from, f));
+  while (f + 16 <= F) {
+    KEEL_PREFETCH(next + f);
+    for (const size_t end = min(f + STRETCH, (size_t)F); f + 16 <= end; f += 16) STORE16(to, f, CONVERTED16(from, f));
+  }
+  KEEL_PREFETCH(next + F - 1);
   for (; f < F; f++) to[f] = CONVERTED1(from, f);
 }
 

@@ -1,4 +1,5 @@
 internal import COpenCL
+import Foundation
 
 /// Device memory, or a slice of it. A slice keeps the whole alive.
 // Sendable unchecked: an immutable handle; the contents are ordered by the queue, not by Swift.
@@ -25,6 +26,10 @@ public final class Buffer: @unchecked Sendable {
     self.byteCount = byteCount
     parent = nil
     byteOffset = 0
+    if let pages = HugePages(byteCount: byteCount, for: context.device), let buffer = pages.buffer(in: context) {
+      handle = buffer
+      return
+    }
     var status: cl_int = 0
     let buffer = clCreateBuffer(context.handle, cl_mem_flags(CL_MEM_READ_WRITE), byteCount, nil, &status)
     handle = try created(

@@ -75,7 +75,8 @@ public struct Interpreter {
       return optimizerStep(operation, operands.map(\.values))
     case .record(let operation):
       return record(operation, operands)
-    case .fused, .batchNormTraining, .batchNormBackward, .batchNormRunningUpdate, .softmaxCrossEntropy,
+    case .fused, .affineProductGradient, .batchNormTraining, .batchNormBackward, .batchNormRunningUpdate,
+      .softmaxCrossEntropy,
       .softmaxCrossEntropyBackward, .topOne:
       throw GraphError(node.operation.rules.name, path: node.path, "runs as its definition says, which is missing")
     }

@@ -43,6 +43,7 @@ public enum Operation: Hashable, Sendable {
   case transpose(Transpose)
   case reduce(Reduce)
   case matMul(MatMul)
+  case affineProductGradient(AffineProductGradient)
   case gather(Gather)
   case batchNormTraining(BatchNormTraining)
   case batchNormBackward(BatchNormBackward)
@@ -65,6 +66,7 @@ public enum Operation: Hashable, Sendable {
     case .transpose(let rules): rules
     case .reduce(let rules): rules
     case .matMul(let rules): rules
+    case .affineProductGradient(let rules): rules
     case .gather(let rules): rules
     case .batchNormTraining(let rules): rules
     case .batchNormBackward(let rules): rules

@@ -96,6 +96,7 @@ public struct VariantUnavailable: Error, Equatable, CustomStringConvertible {
 public enum KernelFamilies {
   /// Names by family, in the order of choice.
   public static let variants: [String: [String]] = [
+    AffineProductProblem.family: AffineProductProblem.variants.map(\.name),
     BatchNormForwardProblem.family: BatchNormForwardProblem.variants.map(\.name),
     BatchNormBackwardProblem.family: BatchNormBackwardProblem.variants.map(\.name),
     BatchNormRunningProblem.family: BatchNormRunningProblem.variants.map(\.name),

@@ -92,7 +92,7 @@ struct RandomGraph {
   static func training(seed: UInt64) throws -> Graph {
     var trace = RandomGraph(seed, "training\(seed)")
     let builder = trace.builder
-    let (rows, classes) = (2 + trace.random.nextIndex(below: 5), 3)
+    let (rows, classes) = (trace.pick([2, 3, 4, 5, 6, 8, 9]), 3)
     let cursor = builder.input("cursor", Cursor.type, role: .control)
     let order = builder.input("order", TensorType([9], .int32), role: .control)
     let width = 2 + trace.random.nextIndex(below: 4)
@@ -107,6 +107,14 @@ struct RandomGraph {
       let tensor = builder.input(builder.path + "." + name, TensorType(Shape(dimensions)), role: .parameter)
       parameters.append((builder.path + "." + name, tensor))
       return tensor
+    }
+    if rows >= 8 {
+      builder.scope("leading") {
+        x =
+          builder.append(
+            .batchNormTraining(BatchNormTraining(axis: 1, epsilon: 1e-2)),
+            [x, parameter("scale", width), parameter("shift", width)])[0]
+      }
     }
     for layer in 0..<1 + trace.random.nextIndex(below: 3) {
       let wide = trace.chance(40) ? x.shape[1] : 2 + trace.random.nextIndex(below: 4)

@@ -19,8 +19,8 @@ public struct Pipeline: Sendable {
   /// What an executable is made with.
   public static let standard = Pipeline([
     // What fuseElementwise leaves behind still reads its operands, and would keep an epilogue from taking them.
-    .canonicalize, .commonSubexpressions, .deadCode, .fuseElementwise, .deadCode, .fuseEpilogue, .fusePrologue,
-    .deadCode, .materialize,
+    .canonicalize, .commonSubexpressions, .deadCode, .leadingBatchNorm, .fuseElementwise, .deadCode, .fuseEpilogue,
+    .fusePrologue, .deadCode, .materialize,
   ])
 
   /// `KEEL_FUSE=0`: structured operations as their definitions say, a launch for each elementwise function.

@@ -52,6 +52,9 @@ struct Lowering {
           dtype: inputs[0].dtype))
     case .matMul(let operation):
       return try matMul(operation, inputs, node)
+    case .affineProductGradient:
+      return try lowered(
+        AffineProductProblem(channels: inputs[0].shape[0], columns: inputs[0].shape[1], dtype: inputs[0].dtype))
     case .gather(let operation):
       return try lowered(
         GatherProblem(
