@@ -22,6 +22,20 @@ public struct BoundLaunch {
 
   /// Path of the layer that the launch works for.
   public var path = ""
+  /// What it touches, at most; nil where that is unknown.
+  public var footprint: Footprint?
+
+  /// The buffers that a launch reads and writes.
+  public struct Footprint {
+    public var reads: [Buffer]
+    public var writes: [Buffer]
+
+    /// A buffer that is changed in place is among the writes.
+    public init(reads: [Buffer], writes: [Buffer]) {
+      self.reads = reads
+      self.writes = writes
+    }
+  }
 }
 
 /// A kernel with its arguments set, ready to be enqueued any number of times.

@@ -12,8 +12,10 @@ public final class Executable {
   public struct Options: Sendable {
     /// Off: structured operations run as their definitions say, every elementwise function is a launch.
     public var fuses = true
-    /// Whether neighbouring launches that are too small for several cores become one, on CPU devices. Their program is
-    /// of this graph alone, so compiling it takes some seconds where it is not in the cache.
+    /// Passes that are left out, of ``Pipeline/optional``: what one of them gives shows in what is missing without it.
+    public var omittedPasses: Set<String> = []
+    /// Whether launches that are too small for several cores, and launches that could run in any order, become one, on CPU
+    /// devices. Their program is of this graph alone, so compiling it takes some seconds where it is not in the cache.
     public var merges = false
     /// Variants to use instead of the first that fits, by family.
     public var variants: [String: String] = [:]
@@ -28,12 +30,15 @@ public final class Executable {
 
     public init() {}
 
-    /// As `KEEL_FUSE`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
+    /// As `KEEL_FUSE`, `KEEL_OMIT`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
     public init(environment: [String: String]) {
       fuses = environment["KEEL_FUSE"] != "0"
       merges = fuses && environment["KEEL_MERGE"] != "0"
-      dumps = Set(
-        (environment["KEEL_DUMP"] ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+      func names(_ variable: String) -> Set<String> {
+        Set((environment[variable] ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+      }
+      omittedPasses = names("KEEL_OMIT")
+      dumps = names("KEEL_DUMP")
       debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
     }
 
@@ -76,7 +81,7 @@ public final class Executable {
     }
 
     dump("trace", source.description)
-    let pipeline = options.fuses ? Pipeline.standard : .unfused
+    let pipeline = (options.fuses ? Pipeline.standard : .unfused).omitting(options.omittedPasses)
     let graph = try pipeline.run(source) { pass, graph in dump(pass, graph.description) }
     try Self.check(graph, variables, profile)
 
@@ -123,21 +128,17 @@ public final class Executable {
         })
       for pair in lowered.overwrites where placed.outputs[pair.output] !== placed.inputs[pair.operand] {
         let copied = PlacedNode(outputs: [placed.outputs[pair.output]], inputs: [placed.inputs[pair.operand]])
-        launches += try lowering.copy(node.types[pair.output]).bind(copied, context)
+        launches += try lowering.copy(node.types[pair.output]).launches(copied, context)
         placed.inputs[pair.operand] = placed.outputs[pair.output]
       }
       do {
-        launches += try lowered.bind(placed, context).map { launch in
-          var launch = launch
-          launch.path = node.path
-          return launch
-        }
+        launches += try lowered.launches(placed, context, path: node.path)
       } catch { throw ExecutableError(node, error) }
     }
     for copy in plan.copies {
       let placed = PlacedNode(
         outputs: [try variables.buffer(copy.variable)], inputs: [try arenas.buffer(copy.value, graph, plan)])
-      launches += try lowering.copy(graph.type(of: copy.value)).bind(placed, context)
+      launches += try lowering.copy(graph.type(of: copy.value)).launches(placed, context)
     }
     let compiled = try context.compile(launches, merges: options.merges)
     dump("launches", compiled.map(\.listing).joined(separator: "\n"))
@@ -221,6 +222,11 @@ public final class Executable {
     if let stage = options.dumps.subtracting(stages).min() {
       throw ExecutableError(
         "[executable] KEEL_DUMP expects stages out of \(stages.joined(separator: ", ")), got \(stage)")
+    }
+    if let pass = options.omittedPasses.subtracting(Pipeline.optional).min() {
+      throw ExecutableError(
+        "[executable] KEEL_OMIT expects passes out of \(Pipeline.optional.sorted().joined(separator: ", ")), got \(pass)"
+      )
     }
     let families = KernelFamilies.variants.keys
     if let family = Set(options.variants.keys).subtracting(families).min() {

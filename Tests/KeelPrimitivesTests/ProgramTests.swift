@@ -22,7 +22,7 @@ import Testing
       let kernels = try program.kernelNames()
       let stem = name.dropLast(3)
       let family =
-        ["sgd", "adam", "gather", "transpose", "elementwise", "reduce", "softmax", "batchnorm", "gemm"]
+        ["sgd", "adam", "affine", "gather", "transpose", "elementwise", "reduce", "softmax", "batchnorm", "gemm"]
         .first { stem.hasPrefix($0) } ?? String(stem)
       #expect(!kernels.isEmpty && kernels.allSatisfy { $0.hasPrefix(family) }, "\(name) has \(kernels)")
     }

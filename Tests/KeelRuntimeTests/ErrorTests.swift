@@ -95,8 +95,13 @@ import Testing
     let stage = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
     #expect(
       stage?.description == "[executable] KEEL_DUMP expects stages out of trace, decompose, canonicalize, deadCode, "
-        + "materialize, commonSubexpressions, fuseElementwise, fuseEpilogue, fusePrologue, plan, launches, all, "
-        + "got plans")
+        + "materialize, commonSubexpressions, leadingBatchNorm, fuseElementwise, fuseEpilogue, fusePrologue, plan, "
+        + "launches, all, got plans")
+    options = Executable.Options(environment: ["KEEL_OMIT": "deadCode"])
+    let pass = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
+    #expect(
+      pass?.description.hasPrefix("[executable] KEEL_OMIT expects passes out of commonSubexpressions, fuse") == true)
+    #expect(pass?.description.hasSuffix("got deadCode") == true)
     options = Executable.Options()
     options.variants = ["gem": "naive"]
     let family = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }

@@ -23,6 +23,14 @@ public struct Pipeline: Sendable {
     .fusePrologue, .deadCode, .materialize,
   ])
 
+  /// Names of the passes of `standard` without which its results still run.
+  public static let optional: Set<String> = [
+    "commonSubexpressions", "leadingBatchNorm", "fuseElementwise", "fuseEpilogue", "fusePrologue",
+  ]
+
+  /// The same passes but those of these names.
+  public func omitting(_ names: Set<String>) -> Pipeline { Pipeline(passes.filter { !names.contains($0.name) }) }
+
   /// `KEEL_FUSE=0`: structured operations as their definitions say, a launch for each elementwise function.
   public static let unfused = Pipeline([.decompose, .canonicalize, .deadCode, .materialize])
 

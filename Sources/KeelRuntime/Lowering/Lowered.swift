@@ -18,6 +18,17 @@ struct Lowered {
   /// is copied there first.
   var overwrites: [(output: Int, operand: Int)] = []
   var bind: (PlacedNode, ComputeContext) throws -> [BoundLaunch]
+
+  /// The node's launches in order, each said to touch all that the node does.
+  func launches(_ placed: PlacedNode, _ context: ComputeContext, path: String = "") throws -> [BoundLaunch] {
+    try bind(placed, context).map { launch in
+      var launch = launch
+      launch.path = path
+      launch.footprint = BoundLaunch.Footprint(
+        reads: placed.inputs, writes: placed.outputs + (placed.workspace.map { [$0] } ?? []))
+      return launch
+    }
+  }
 }
 
 /// Chooses kernels for the nodes of a graph on a device.
