@@ -28,8 +28,8 @@ extension ToolTests {
       let families = Set(rows.compactMap { $0["family"] as? String })
       #expect(
         families == [
-          "gemm", "batchNormForward", "batchNormBackward", "batchNormRunningUpdate", "elementwise", "reduce",
-          "softmaxCrossEntropy", "gather", "transpose", "record", "optimizer",
+          "gemm", "affineProduct", "batchNormForward", "batchNormBackward", "batchNormRunningUpdate", "elementwise",
+          "reduce", "softmaxCrossEntropy", "gather", "transpose", "record", "optimizer",
         ])
       for row in rows where row["verdict"] as? String != "notRun" {
         #expect(row["verdict"] as? String == "passed")
