@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time of one training step in PyTorch on the CPU: forward, backward, fused Adam, running statistics."""
+"""Time of training steps and of evaluation in PyTorch on the CPU; a step has fused Adam and running statistics."""
 
 import measure
 
@@ -8,43 +8,58 @@ chosen = measure.options(__doc__, FORMS)
 measure.pin(chosen.threads)
 
 import torch  # noqa: E402  after pin: the thread pool takes its size at import
+import torch_network  # noqa: E402
 from torch import nn  # noqa: E402
 
 
-def layer(kind, *sizes):
-    if kind == "linear":
-        inputs, outputs, bias = sizes
-        linear = nn.Linear(inputs, outputs, bias=bias)
-        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        return linear
-    if kind == "batchNorm":
-        return nn.BatchNorm1d(sizes[0], measure.EPSILON, measure.MOMENTUM)
-    return nn.ReLU() if kind == "relu" else nn.ELU()
-
-
-def job(form, recipe, batch_size):
-    torch.manual_seed(1)
-    model = nn.Sequential(*[layer(*description) for description in measure.RECIPES[recipe]]).train()
-    forward = torch.compile(model) if form == "compile" else model
-    first, second, epsilon = measure.ADAM
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=measure.LEARNING_RATE, betas=(first, second), eps=epsilon, fused=True
-    )
+def make_step(form, recipe, batch_size):
+    model = torch_network.network(measure.RECIPES[recipe]).train()
+    optimizer = torch_network.adam(model)
     loss_of = nn.CrossEntropyLoss()
-    batches = [
-        (torch.randn(batch_size, measure.INPUTS), torch.randint(measure.CLASSES, (batch_size,)))
-        for _ in range(chosen.steps)
-    ]
+    count = chosen.steps * batch_size
+    images = torch.randint(256, (count, measure.INPUTS), dtype=torch.uint8)
+    labels = torch.randint(measure.CLASSES, (count,))
+    order = torch.randperm(count)
+
+    def loss_at(samples):
+        return loss_of(model(images[samples].float().mul_(measure.SCALE)), labels[samples])
+
+    if form == "compile":
+        loss_at = torch.compile(loss_at)
 
     def work():
-        for x, y in batches:
+        for samples in order.split(batch_size):
             optimizer.zero_grad()
-            loss_of(forward(x), y).backward()
+            loss_at(samples).backward()
             optimizer.step()
 
-    return {"form": form, "recipe": recipe, "batchSize": batch_size}, work
+    return work
+
+
+def make_evaluation(form, recipe, batch_size):
+    model = torch_network.network(measure.folded(recipe)).eval()
+    images = torch.randint(256, (measure.TEST_IMAGES, measure.INPUTS), dtype=torch.uint8)
+    labels = torch.randint(measure.CLASSES, (measure.TEST_IMAGES,))
+
+    def figures(x, y):
+        scores = model(x.float().mul_(measure.SCALE))
+        return nn.functional.cross_entropy(scores, y, reduction="sum"), (scores.argmax(1) == y).sum()
+
+    if form == "compile":
+        figures = torch.compile(figures)
+
+    def work():
+        with torch.inference_mode():
+            sums = [figures(x, y) for x, y in zip(images.split(batch_size), labels.split(batch_size))]
+            return sum(loss for loss, _ in sums).item(), sum(hits for _, hits in sums).item()
+
+    return work
+
+
+def make(work, form, recipe, batch_size):
+    torch.manual_seed(1)
+    return (make_step if work == "step" else make_evaluation)(form, recipe, batch_size)
 
 
 torch.set_num_threads(chosen.threads)
-jobs = [job(f, r, b) for r in chosen.recipe for b in chosen.batch_size for f in chosen.form]
-measure.run(f"pytorch {torch.__version__}", jobs, chosen)
+measure.run(f"pytorch {torch.__version__}", make, chosen)

@@ -30,6 +30,8 @@ enum Text {
     String(format: value < 1 ? "%.3f s" : value < 100 ? "%.2f s" : "%.0f s", value)
   }
 
+  static func ratio(_ value: Double?) -> String { value.map { String(format: "%.2f", $0) } ?? "–" }
+
   static func microseconds(_ value: Double?) -> String {
     guard let value, value.isFinite else { return "–" }
     return value < 1000 ? String(format: "%.1f", value) : String(format: "%.0f", value)

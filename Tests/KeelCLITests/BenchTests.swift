@@ -71,6 +71,109 @@ extension ToolTests {
       #expect((object["peer"] as? String)?.hasPrefix("OpenBLAS") == true)
     }
 
+    @Test func benchOfScale() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run(
+        "bench", "scale", "--samples", "300", "--samples", "40", "--run", "200", "--repeat", "2", "--json")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      let rows = try #require(try outcome.json()["sizes"] as? [[String: Any]])
+      #expect(rows.map { $0["samples"] as? Int } == [300, 40])
+      #expect(rows.map { $0["epochs"] as? Int } == [1, 5])
+      for row in rows {
+        let nanoseconds = try #require(row["nanoseconds"] as? Double)
+        #expect(try #require(row["median"] as? Double) >= nanoseconds)
+        // The steps are a part of the epoch.
+        #expect(try #require(row["stepNanoseconds"] as? Double) <= nanoseconds)
+      }
+      #expect(try rows.map { try #require($0["ratio"] as? Double) }.min() == 1)
+    }
+
+    @Test func benchOfStartup() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run("bench", "startup", "--recipe", "mnist-plain", "--repeat", "1", "--json")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      let rows = try #require(try outcome.json()["startups"] as? [[String: Any]])
+      #expect(rows.map { $0["cache"] as? String } == ["cold", "warm"])
+      for row in rows {
+        let parts = try ["processSeconds", "platformSeconds", "programSeconds", "stepSeconds"].map {
+          try #require(row[$0] as? Double)
+        }
+        #expect(parts.allSatisfy { $0 > 0 })
+        #expect(abs(parts.reduce(0, +) - (try #require(row["seconds"] as? Double))) < 1e-9)
+      }
+      // What is compiled was not there before: the caches are fresh ones.
+      let programs = try rows.map { try #require($0["programSeconds"] as? Double) }
+      #expect(programs[0] > programs[1])
+    }
+
+    /// Nothing is timed where a peer is missing, and the message says what to run.
+    @Test func comparisonWithoutPeers() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let scripts = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+        "../../Benchmarks/peers"
+      ).standardizedFileURL.path
+      var outcome = try tool.run(
+        "bench", "--compare", "--peers", scripts, "--python", tool.path("python"), "--part", "steps")
+      #expect(outcome.code == 1)
+      #expect(outcome.errors.contains("no \(tool.path("python"))"), "\(outcome.errors)")
+      #expect(outcome.errors.contains("\(scripts)/setup"))
+
+      // A Python without the modules.
+      try tool.write(Array("#!/bin/sh\necho torch jax\n".utf8), to: "python")
+      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: tool.path("python"))
+      outcome = try tool.run(
+        "bench", "--compare", "--peers", scripts, "--python", tool.path("python"), "--part", "steps")
+      #expect(outcome.code == 1)
+      #expect(outcome.errors.contains("torch, jax of \(tool.path("python"))"), "\(outcome.errors)")
+
+      outcome = try tool.run("bench", "--compare", "--peers", tool.folder.path)
+      #expect(outcome.code == 1)
+      #expect(outcome.errors.contains("measure.py"), "\(outcome.errors)")
+    }
+
+    /// The peers' side of the table is what they answer: here a number that grows by 1 with each job of a process.
+    @Test func comparisonOfSteps() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      try tool.write(Array("# stands for the peers\n".utf8), to: "measure.py")
+      let peer = """
+        #!/bin/sh
+        case "$*" in *find_spec*) exit 0;; esac
+        name=${1##*/step_}; name=${name%.py}
+        echo "{\\"peer\\": \\"$name 1.0+cpu\\"}"
+        n=1000
+        while read -r job; do n=$((n + 1)); echo "{\\"microseconds\\": $n}"; done
+        """
+      try tool.write(Array(peer.utf8), to: "python")
+      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: tool.path("python"))
+      let outcome = try tool.run(
+        "bench", "--compare", "--peers", tool.folder.path, "--python", tool.path("python"), "--part", "evaluation",
+        "--repeat", "2", "--json")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      let rows = try #require(try outcome.json()["rows"] as? [[String: Any]])
+      #expect(rows.count == 8)
+      #expect(
+        try rows.prefix(4).map { try #require($0["peer"] as? String).split(separator: ",")[0] } == [
+          "torch 1.0 eager", "torch 1.0 compile", "jax 1.0 jit", "jax 1.0 scan",
+        ])
+      // Two jobs of each form choose the number of threads, here the first; then both forms take turns.
+      let first = try #require(rows.first)
+      let (own, other) = try (#require(first["keel"] as? Double), #require(first["other"] as? Double))
+      #expect(other == 1005 && first["otherMedian"] as? Double == 1006)
+      #expect(try abs(#require(first["ratio"] as? Double) - other / own) < 1e-9 * other / own)
+    }
+
+    @Test func benchAloneSaysWhatThereIs() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run("bench")
+      #expect(outcome.code == 0)
+      #expect(outcome.output.contains("startup") && outcome.output.contains("--compare"))
+    }
+
     /// The peer computes the product that is timed beside it: a wrong stride would be a wrong comparison.
     @Test(arguments: Transposition.allCases) func theSameProduct(_ transposition: Transposition) throws {
       guard let peer = try? OpenBLASPeer(threads: 1) else { return }

@@ -5,7 +5,14 @@ import Keel
 struct BenchCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measures this device.",
-    subcommands: [BenchStepCommand.self, BenchGemmCommand.self])
+    discussion: """
+      `keel bench --compare` times the same work in Keel, PyTorch, JAX and OpenBLAS, turn by turn, and prints ratios; \
+      `keel bench --compare --help` says how.
+      """,
+    subcommands: [
+      BenchStepCommand.self, BenchGemmCommand.self, BenchScaleCommand.self, BenchStartupCommand.self,
+      BenchCompareCommand.self,
+    ], defaultSubcommand: BenchCompareCommand.self)
 }
 
 /// Options of every measurement.
@@ -21,14 +28,15 @@ struct BenchOptions: ParsableArguments {
   func validate() throws { try expect((1...1000).contains(repeats), "--repeat", "1 to 1000", got: repeats) }
 }
 
-/// What a job took in each of its runs, in seconds.
+/// What a job took in each of its runs, in seconds or another unit.
 struct Timing {
   private(set) var samples: [Double] = []
 
   var minimum: Double { samples.min() ?? .nan }
   var median: Double { samples.median ?? .nan }
+  var extract: ComparedRow.Extract { (minimum, median) }
 
-  mutating func append(_ seconds: Double) { samples.append(seconds) }
+  mutating func append(_ sample: Double) { samples.append(sample) }
 
   /// Seconds that `work` takes.
   static func seconds(of work: () throws -> Void) rethrows -> Double {

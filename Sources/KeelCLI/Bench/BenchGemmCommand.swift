@@ -105,8 +105,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
       report.geometricMeanRatioOfMedians = Figure(ratiosOfMedians.geometricMean)
       report.worstRatioOfMedians = Figure(ratiosOfMedians.min())
       console.line("\nratio to the peer, geometric mean and worst")
-      console.line("of minima     \(Self.ratio(ratios.geometricMean))  \(Self.ratio(ratios.min()))")
-      console.line("of medians    \(Self.ratio(ratiosOfMedians.geometricMean))  \(Self.ratio(ratiosOfMedians.min()))")
+      console.line("of minima     \(Text.ratio(ratios.geometricMean))  \(Text.ratio(ratios.min()))")
+      console.line("of medians    \(Text.ratio(ratiosOfMedians.geometricMean))  \(Text.ratio(ratiosOfMedians.min()))")
     }
     if options.json { try console.json(report) }
   }
@@ -168,13 +168,11 @@ struct BenchGemmCommand: AsyncParsableCommand {
     if let ratio = row.ratio, let ratioOfMedians = row.ratioOfMedians {
       cells += [
         Text.microseconds(row.peerMicroseconds?.value), Text.microseconds(row.peerMedian?.value),
-        Self.ratio(ratio.value), Self.ratio(ratioOfMedians.value),
+        Text.ratio(ratio.value), Text.ratio(ratioOfMedians.value),
       ]
     }
     return cells
   }
-
-  private static func ratio(_ value: Double?) -> String { value.map { String(format: "%.2f", $0) } ?? "–" }
 }
 
 extension GemmShape: ExpressibleByArgument {

@@ -74,7 +74,7 @@ struct BenchStepCommand: AsyncParsableCommand {
   }
 
   private func measure(_ recipe: Recipe, _ batchSize: Int, _ device: Device, _ console: Console) throws -> Row {
-    let data = try Self.noise(count: steps * batchSize)
+    let data = try Dataset.noise(count: steps * batchSize)
     let trainer = try Trainer(
       recipe.network(inputs: data.featureCount, classes: data.classCount), loss: .softmaxCrossEntropy,
       optimizer: recipe.optimizer, on: device)
@@ -97,20 +97,5 @@ struct BenchStepCommand: AsyncParsableCommand {
     return Row(
       recipe: recipe.rawValue, batchSize: batchSize, microseconds: Figure(times.min()), median: Figure(times.median),
       launches: try trainer.launchesPerStep())
-  }
-
-  /// Images of 28×28 that show nothing, in ten classes.
-  private static func noise(count: Int) throws -> Dataset {
-    var generator = Philox(seed: 0)
-    var pixels: [UInt8] = []
-    pixels.reserveCapacity(count * 784)
-    for _ in 0..<count * 784 / 4 {
-      let word = generator.nextWord()
-      for shift in stride(from: 0, to: 32, by: 8) { pixels.append(UInt8(truncatingIfNeeded: word >> shift)) }
-    }
-    let labels = (0..<count).map { Int32($0 % 10) }
-    return try Dataset(
-      name: "noise", features: HostTensor([count, 28, 28], pixels), labels: HostTensor([count], labels),
-      classCount: 10, scale: 1.0 / 255)
   }
 }

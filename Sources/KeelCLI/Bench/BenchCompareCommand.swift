@@ -1,0 +1,148 @@
+import ArgumentParser
+import Foundation
+import Keel
+
+struct BenchCompareCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "compare", abstract: "Times the same work in Keel, PyTorch, JAX and OpenBLAS.",
+    usage: "keel bench --compare [options]",
+    discussion: """
+      The parts are steps (a training step of mnist-bn and hands-on at batches of 32 and 256), evaluation (of 10,000 \
+      images by hands-on with its batch norms folded, at batches of 32 and 1000), mnist (the whole process of training \
+      mnist-bn on MNIST for 10 epochs with evaluation: time and peak memory) and products (those of `keel bench gemm`).
+
+      A peer has a row for each of its forms, with the number of threads that was best of 1, 2 and all cores in two runs \
+      that are not counted. Then all take turns, --repeat times. Ratios are the peer's time divided by Keel's, of the \
+      smallest times and of the medians: above 1 Keel is faster, or smaller. What each does in a step is written in \
+      Benchmarks/peers/README.md.
+
+      Nothing is timed unless everything is there: Benchmarks/peers/setup makes the peers' Python environment, once.
+      """, shouldDisplay: false)
+
+  @Flag(help: "Compare with PyTorch, JAX and OpenBLAS.")
+  var compare = false
+
+  @Option(
+    name: .customLong("part"),
+    help: ArgumentHelp(
+      "steps, evaluation, mnist or products; may be given several times. Default: all.", valueName: "part"))
+  var parts: [ComparedPart] = []
+
+  @Option(help: ArgumentHelp("Keel's folder Benchmarks/peers.", valueName: "folder"))
+  var peers: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The Python that has PyTorch and JAX.",
+      discussion: "Default: that in $KEEL_PEERS_VENV, else ~/.cache/keel/peers.",
+      valueName: "file"))
+  var python: String?
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Training steps of a run.", valueName: "n"))
+  var steps = 200
+
+  @OptionGroup var options: BenchOptions
+
+  func validate() throws { try expect((1...10_000).contains(steps), "--steps", "1 to 10000", got: steps) }
+
+  /// The line of `--json`.
+  struct Report: Encodable {
+    var device: String
+    var rows: [ComparedRow]
+  }
+
+  func run() async throws {
+    guard compare else { throw CleanExit.helpRequest(BenchCommand.self) }
+    let console = Console(json: options.json)
+    let parts = parts.isEmpty ? ComparedPart.allCases : parts
+    let peers = try Peers(folder: self.peers, python: python)
+    let missing = peers.missing + parts.compactMap(\.missing)
+    guard missing.isEmpty else {
+      throw CommandError("bench", "--compare misses\n" + missing.map { "  \($0)" }.joined(separator: "\n"))
+    }
+    let device = try options.deviceOptions.select()
+    console.line("device    \(device.name)\n")
+    let columns = BenchColumns([
+      "work": -28, "unit": -4, "Keel": 8, "median": 8, "peer": -30, "best": 8, "median ": 8, "ratio": 6,
+      "of medians": 10, "target": 6,
+    ])
+    console.line(columns.header)
+    var rows: [ComparedRow] = []
+    let comparison = PeerComparison(
+      device: device, deviceName: options.deviceOptions.device, peers: peers, repeats: options.repeats, steps: steps,
+      console: console
+    ) { row in
+      rows.append(row)
+      console.line(columns.line(row.cells))
+    }
+    for part in parts {
+      try comparison.run(part)
+      if console.isClosed { throw ExitCode(Interruption.closedOutputExitCode) }
+    }
+    if options.json { try console.json(Report(device: device.name, rows: rows)) }
+  }
+}
+
+/// What `keel bench --compare` compares.
+enum ComparedPart: String, CaseIterable, ExpressibleByArgument, Encodable {
+  case steps, evaluation, mnist, products
+
+  /// What it needs besides Python, when that is not there.
+  fileprivate var missing: String? {
+    switch self {
+    case .steps, .evaluation: nil
+    case .mnist:
+      (try? MNIST.locate()) == nil ? "MNIST: name its folder by KEEL_DATA, or run keel train --data mnist" : nil
+    case .products:
+      (try? OpenBLASPeer(threads: 1)) == nil ? "OpenBLAS; on Debian: apt install libopenblas0-pthread" : nil
+    }
+  }
+}
+
+/// The same work on both sides.
+struct ComparedRow: Encodable {
+  enum Unit: String, Encodable {
+    case microseconds = "µs"
+    case seconds = "s"
+    case megabytes = "MB"
+  }
+
+  var part: ComparedPart
+  var work: String
+  var unit: Unit
+  /// The smallest and the median of Keel's runs.
+  var keel: Figure
+  var keelMedian: Figure
+  /// Version, form and threads.
+  var peer: String
+  /// The smallest and the median of the peer's runs.
+  var other: Figure
+  var otherMedian: Figure
+  /// The peer's smallest divided by Keel's.
+  var ratio: Figure
+  /// The same of the medians.
+  var ratioOfMedians: Figure
+  /// The least ratio that is wanted.
+  var target = 1.0
+
+  /// The smallest and the median of a side's runs.
+  typealias Extract = (minimum: Double, median: Double)
+
+  init(_ part: ComparedPart, _ work: String, _ unit: Unit, keel: Extract, peer: String, other: Extract) {
+    (self.part, self.work, self.unit, self.peer) = (part, work, unit, peer)
+    (self.keel, keelMedian) = (Figure(keel.minimum), Figure(keel.median))
+    (self.other, otherMedian) = (Figure(other.minimum), Figure(other.median))
+    (ratio, ratioOfMedians) = (Figure(other.minimum / keel.minimum), Figure(other.median / keel.median))
+  }
+
+  var cells: [String] {
+    func text(_ figure: Figure) -> String {
+      unit == .seconds
+        ? figure.value.map { String(format: "%.2f", $0) } ?? "–" : Text.microseconds(figure.value)
+    }
+    return [
+      work, unit.rawValue, text(keel), text(keelMedian), peer, text(other), text(otherMedian), Text.ratio(ratio.value),
+      Text.ratio(ratioOfMedians.value), "≥ \(target)",
+    ]
+  }
+}
