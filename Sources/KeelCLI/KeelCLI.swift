@@ -17,7 +17,7 @@ struct KeelCommand: AsyncParsableCommand {
     version: "keel \(keelVersion)",
     subcommands: [
       DevicesCommand.self, TrainCommand.self, EvaluateCommand.self, PredictCommand.self, BenchCommand.self,
-      RecalibrateCommand.self, FoldCommand.self, CheckCommand.self,
+      RecalibrateCommand.self, FoldCommand.self, CheckCommand.self, TuneCommand.self,
     ])
 
   static func main() async {

@@ -16,20 +16,26 @@ public final class ComputeContext {
   public let programs: ProgramLibrary
 
   /// - Parameters:
-  ///   - profile: what the choice of kernels is to take the device for; nil for what it is.
+  ///   - profile: what the choice of kernels is to take the device for; nil for what it is, with what was tuned for it.
   ///   - profiling: whether events tell the time of launches.
-  ///   - environment: `KEEL_KERNELS_DIR`, `KEEL_CACHE_DIR` and `KEEL_DEBUG` are read from it.
+  ///   - environment: `KEEL_KERNELS_DIR`, `KEEL_CACHE_DIR`, `KEEL_TUNE_DIR` and `KEEL_DEBUG` are read from it.
   public init(
     _ device: Device, profile: DeviceProfile? = nil, profiling: Bool = false,
     environment: [String: String] = ProcessInfo.processInfo.environment
   ) throws {
     self.device = device
-    self.profile = profile ?? DeviceProfile(device)
+    let source = KernelSource(directory: environment["KEEL_KERNELS_DIR"])
+    self.profile =
+      profile
+      ?? {
+        var profile = DeviceProfile(device)
+        profile.tuned = TuningDatabase(environment: environment).variants(for: device, source)
+        return profile
+      }()
     context = try Context(device: device)
     queue = try Queue(context: context, profiling: profiling)
     programs = ProgramLibrary(
-      context: context, source: KernelSource(directory: environment["KEEL_KERNELS_DIR"]),
-      cache: BinaryCache(environment: environment),
+      context: context, source: source, cache: BinaryCache(environment: environment),
       showsSources: (environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0) >= 2)
   }
 

@@ -37,6 +37,9 @@ public struct GatherProblem: KernelProblem {
     self.scale = scale
   }
 
+  /// Element type of the result.
+  public var dtype: DType { destination }
+
   /// The name of the family.
   public static let family = "gather"
   /// Sizes, for a person.

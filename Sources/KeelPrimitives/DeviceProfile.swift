@@ -18,6 +18,8 @@ public struct DeviceProfile: Hashable, Sendable {
   public var alignment: Int
   /// The largest buffer, in bytes.
   public var maxAllocationBytes: Int
+  /// Variants to prefer, as measured on it; a profile by itself has none.
+  public var tuned = TunedVariants()
 
   /// The facts of `device`.
   public init(_ device: Device) {

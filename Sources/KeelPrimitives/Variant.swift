@@ -9,6 +9,8 @@ public protocol KernelProblem: Hashable, Sendable {
   static var variants: [Variant<Self>] { get }
   /// Sizes, for a person: `32×10×32 NT`.
   var label: String { get }
+  /// Element type of what is computed.
+  var dtype: DType { get }
 }
 
 /// The buffers of one launch. A buffer may be both output and input where the kernel says so.
@@ -60,10 +62,16 @@ public struct Variant<Problem: KernelProblem>: Sendable {
 }
 
 extension KernelProblem {
-  /// The variant for a device: the first that takes the problem and suits it, or the one that `forced` names for this
-  /// family. Throws when that one does not exist or does not take the problem.
+  /// The variant for a device: the one that `forced` names for this family, else the one that was tuned for such a
+  /// problem, else the first that takes the problem and suits it. Throws when the one that is forced does not exist or
+  /// does not take the problem.
   public func variant(on profile: DeviceProfile, forced: [String: String] = [:]) throws -> Variant<Self> {
     let wanted = forced[Self.family]
+    if wanted == nil, !profile.tuned.isEmpty, let tuned = profile.tuned[key],
+      let variant = Self.variants.first(where: { $0.name == tuned && $0.takes(self, profile) })
+    {
+      return variant
+    }
     for variant in Self.variants where wanted.map({ $0 == variant.name }) ?? true {
       if variant.takes(self, profile), wanted != nil || variant.suits(self, profile) { return variant }
     }

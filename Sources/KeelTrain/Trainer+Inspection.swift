@@ -11,6 +11,14 @@ extension Trainer {
     return try lastExecutable("launchesPerStep").launches.count
   }
 
+  /// The graph of one training step of full batches after all passes, as `fit` ran it last.
+  ///
+  /// - Throws: when `fit` has not been called before; during `fit`.
+  public func stepGraph() throws -> Graph {
+    try checkIdle("stepGraph")
+    return try lastExecutable("stepGraph").graph
+  }
+
   /// Takes training steps on the first batches of the last epoch's order, one right after the other, and gives the times
   /// of their launches. Parameters, statistics, optimizer and step are afterwards as they were.
   ///

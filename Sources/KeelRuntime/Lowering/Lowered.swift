@@ -14,6 +14,8 @@ struct PlacedNode {
 struct Lowered {
   var workspaceBytes = 0
   var variant = ""
+  /// What the kernels solve; nil where it is several problems.
+  var problem: (any KernelProblem)?
   /// Pairs whose kernel changes the operand where it lies. Where the plan gives the result memory of its own, the operand
   /// is copied there first.
   var overwrites: [(output: Int, operand: Int)] = []
@@ -121,8 +123,10 @@ struct Lowering {
     _ problem: Problem, slotInputs: Int? = nil, _ operands: ((PlacedNode) -> Operands)? = nil
   ) throws -> Lowered {
     let variant = try problem.variant(on: profile, forced: forced)
-    return Lowered(workspaceBytes: variant.workspaceBytes(problem), variant: "\(Problem.family).\(variant.name)") {
-      placed, context in
+    return Lowered(
+      workspaceBytes: variant.workspaceBytes(problem), variant: "\(Problem.family).\(variant.name)",
+      problem: problem
+    ) { placed, context in
       let split = slotInputs ?? placed.inputs.count
       let chosen =
         operands?(placed)

@@ -1,0 +1,217 @@
+import Foundation
+import KeelCL
+import KeelCore
+import KeelGraph
+import KeelPrimitives
+
+/// Looks for the fastest variant of single operations on one device.
+///
+/// Every variant that takes the problem is a candidate. Its results are compared with those of the family's naive variant
+/// first, with guards behind its values; a candidate that is wrong is not timed. It is then timed in turns with the best
+/// so far, and takes its place when it is faster by more than 3 % in the smallest time and in the median.
+public final class Tuner {
+  /// What became of a candidate.
+  public enum Verdict: Equatable, Sendable {
+    /// It was better than the best so far by this ratio.
+    case faster(Double)
+    /// It was not.
+    case slower(Double)
+    /// Its results are wrong, or it failed.
+    case wrong(String)
+  }
+
+  /// What was found for one problem.
+  public struct Outcome: Sendable {
+    /// What was solved.
+    public let key: ProblemKey
+    /// Sizes of the problem that stood for all of its key.
+    public let label: String
+    /// What is used without tuning again.
+    public let current: String
+    /// The best, which may be the current one.
+    public let best: String
+    /// The smallest time of the current variant, and of the best, in seconds, from the turns with each other.
+    public let seconds: (current: Double, best: Double)
+    /// The others, in order; before them the current one when its results are wrong.
+    public let candidates: [(variant: String, verdict: Verdict)]
+  }
+
+  private let context: ComputeContext
+  private let repeats: Int
+
+  /// How much faster a candidate must be.
+  private static let margin = 1.03
+  /// Seconds that a timed run should take.
+  private static let runSeconds = 0.005
+  private static let guardBytes = 256
+  /// Epsilons of a result's largest magnitude. Variants differ by the order of sums; how exact each is, kernel cases show.
+  private static let tolerance = 1024.0
+  /// Epsilons of the largest of all results: one of them may be what another's rounding left over.
+  private static let remainder = 4.0
+
+  /// - Parameter repeats: turns.
+  public init(_ context: ComputeContext, repeats: Int = 7) {
+    self.context = context
+    self.repeats = repeats
+  }
+
+  /// The nodes of a graph that there is a choice for, one for each key.
+  public func problems(of graph: Graph) throws -> [Graph] {
+    var keys: Set<ProblemKey> = []
+    return try graph.nodes.indices.compactMap { index in
+      let lowering = Lowering(graph: graph, profile: context.profile, forced: [:])
+      guard let problem = try lowering.lower(graph.nodes[index])?.problem,
+        KernelFamilies.variants[problem.key.family, default: []].count > 1, keys.insert(problem.key).inserted
+      else { return nil }
+      return graph.isolated(index)
+    }
+  }
+
+  /// Tunes the one operation of a graph that ``problems(of:)`` gave, or that was built with one. Throws what the device
+  /// says of the current variant.
+  public func tune(_ graph: Graph) throws -> Outcome {
+    guard let node = graph.nodes.last,
+      let lowered = try Lowering(graph: graph, profile: context.profile, forced: [:]).lower(node),
+      let problem = lowered.problem, let names = KernelFamilies.variants[problem.key.family], let naive = names.last
+    else { throw ExecutableError("[tune] \(graph.name): expects an operation that kernels are chosen for") }
+    let family = problem.key.family
+    let current = String(lowered.variant.dropFirst(family.count + 1))
+
+    let inputs = try Self.values(of: graph)
+    let checked = try variables(graph, inputs, guardBytes: Self.guardBytes)
+    let reference = try results(graph, checked, [family: naive])
+    let timed = try variables(graph, inputs, guardBytes: 0)
+    func executable(_ name: String) throws -> Executable {
+      try Executable(graph, variables: timed, options: Self.options([family: name]))
+    }
+
+    var best = (name: current, executable: try executable(current))
+    _ = try seconds(best.executable, count: 1)
+    var times = (current: try seconds(best.executable, count: 1), best: 0.0)
+    times.best = times.current
+    var candidates: [(String, Verdict)] = []
+    if let fault = try fault(of: results(graph, checked, [family: current]), reference) {
+      candidates.append((current, .wrong(fault)))
+    }
+    for name in names where name != current {
+      do {
+        if let fault = try fault(of: results(graph, checked, [family: name]), reference) {
+          candidates.append((name, .wrong(fault)))
+          continue
+        }
+        let rival = try executable(name)
+        _ = try seconds(rival, count: 1)
+        let turns = try ratios(best.executable, rival)
+        guard min(turns.ofMinima, turns.ofMedians) > Self.margin else {
+          candidates.append((name, .slower(turns.ofMinima)))
+          if best.name == current { times = (turns.seconds.best, turns.seconds.best) }
+          continue
+        }
+        candidates.append((name, .faster(turns.ofMinima)))
+        if best.name == current { times.current = turns.seconds.best }
+        times.best = turns.seconds.rival
+        best = (name, rival)
+      } catch let error as ExecutableError where error.underlying is VariantUnavailable {
+        continue
+      } catch {
+        candidates.append((name, .wrong("\(error)")))
+      }
+    }
+    return Outcome(
+      key: problem.key, label: problem.label, current: current, best: best.name, seconds: times,
+      candidates: candidates)
+  }
+
+  // MARK: Checking
+
+  /// Positive numbers around 1, which no function is undefined for; labels, orders and cursors are 0.
+  private static func values(of graph: Graph) throws -> [(name: String, tensor: HostTensor)] {
+    try graph.inputs.enumerated().map { stream, input in
+      var generator = Philox(seed: 0, stream: UInt64(stream))
+      let values = (0..<input.type.count).map { _ -> Double in
+        switch input.type.dtype {
+        case .uint8: Double(generator.nextIndex(below: 256))
+        case .int32: 0
+        default: 0.5 + generator.nextUniform()
+        }
+      }
+      return (input.input.label, try HostTensor(input.type, values: values))
+    }
+  }
+
+  private func variables(
+    _ graph: Graph, _ inputs: [(name: String, tensor: HostTensor)], guardBytes: Int
+  ) throws -> VariableStore {
+    let variables = VariableStore(context, guardBytes: guardBytes)
+    try variables.declare(inputs.map { Variable($0.name, $0.tensor.type, .data) })
+    for input in inputs { try variables.write(input.name, input.tensor) }
+    return variables
+  }
+
+  private static func options(_ variants: [String: String]) -> Executable.Options {
+    var options = Executable.Options()
+    options.variants = variants
+    return options
+  }
+
+  private func results(
+    _ graph: Graph, _ variables: VariableStore, _ variants: [String: String]
+  ) throws -> [[Double]] {
+    var options = Self.options(variants)
+    options.guardBytes = Self.guardBytes
+    let executable = try Executable(graph, variables: variables, options: options)
+    try executable.run()
+    let results = try graph.outputs.map { try executable.output($0.name).doubles }
+    let broken = try executable.brokenGuards()
+    guard broken.isEmpty else { throw ExecutableError("[tune] wrote behind \(broken.joined(separator: ", "))") }
+    return results
+  }
+
+  /// What is wrong with results; nil for nothing.
+  private func fault(of results: [[Double]], _ reference: [[Double]]) -> String? {
+    let largest = reference.map { $0.filter(\.isFinite).map(abs).max() ?? 0 }
+    let remainder = Self.remainder * (largest.max() ?? 0)
+    for (index, (values, expected)) in zip(results, reference).enumerated() {
+      let bound = Double(Float.ulpOfOne) * (Self.tolerance * largest[index] + remainder)
+      for (value, wanted) in zip(values, expected) where !(abs(value - wanted) <= bound || value.isNaN && wanted.isNaN)
+      {
+        return "result \(index) has \(value) for \(wanted)"
+      }
+    }
+    return nil
+  }
+
+  // MARK: Timing
+
+  private struct Turns {
+    /// Of the best so far, divided by the rival's.
+    var ofMinima: Double
+    var ofMedians: Double
+    /// The smallest times.
+    var seconds: (best: Double, rival: Double)
+  }
+
+  private func ratios(_ best: Executable, _ rival: Executable) throws -> Turns {
+    let (a, b) = (try seconds(best, count: 1), try seconds(rival, count: 1))
+    // What is far slower needs no second look.
+    if b > 4 * a + Self.runSeconds { return Turns(ofMinima: a / b, ofMedians: a / b, seconds: (a, b)) }
+    let count = max(Int(Self.runSeconds / max(min(a, b), 1e-7)), 1)
+    var times: (best: [Double], rival: [Double]) = ([], [])
+    for _ in 0..<repeats {
+      times.best.append(try seconds(best, count: count))
+      times.rival.append(try seconds(rival, count: count))
+    }
+    let sorted = (best: times.best.sorted(), rival: times.rival.sorted())
+    return Turns(
+      ofMinima: sorted.best[0] / sorted.rival[0],
+      ofMedians: sorted.best[repeats / 2] / sorted.rival[repeats / 2], seconds: (sorted.best[0], sorted.rival[0]))
+  }
+
+  /// Of one run, as the mean of `count` that are given to the queue one after another.
+  private func seconds(_ executable: Executable, count: Int) throws -> Double {
+    let begin = ContinuousClock.now
+    for _ in 0..<count { try executable.run() }
+    try context.queue.finish()
+    return (ContinuousClock.now - begin) / .seconds(count)
+  }
+}
