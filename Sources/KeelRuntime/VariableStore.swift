@@ -133,6 +133,20 @@ public final class VariableStore {
     return try HostTensor(type, bytes: try context.queue.read(buffer, byteCount: type.byteCount))
   }
 
+  /// Waits for the device and copies all variables of a role back, those that lie side by side at once.
+  public func read(_ role: Role) throws -> [String: HostTensor] {
+    var tensors: [String: HostTensor] = [:]
+    for arena in arenas where arena.role == role {
+      let bytes = try context.queue.read(arena.buffer)
+      for variable in arena.variables {
+        let start = arena.layout.offsets[variable.name] ?? 0
+        tensors[variable.name] = try HostTensor(
+          variable.type, bytes: Array(bytes[start..<start + variable.type.byteCount]))
+      }
+    }
+    return tensors
+  }
+
   /// Runs `body` and puts parameters, running statistics and optimizer slots back as they were.
   public func preservingState(_ body: () throws -> Void) throws {
     let saved = try arenas.filter { $0.role != .data && $0.role != .control }.map { arena in

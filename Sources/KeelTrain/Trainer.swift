@@ -140,10 +140,9 @@ public final class Trainer {
 
   /// The device's values to the model.
   func download() throws {
-    let parameters = try model.parameters.map { try variables.read($0.path) }
-    let statistics = try model.runningStatistics.map { try variables.read($0.path) }
-    for (parameter, value) in zip(model.parameters, parameters) { parameter.value = value }
-    for (statistic, value) in zip(model.runningStatistics, statistics) { statistic.value = value }
+    let (parameters, statistics) = (try variables.read(.parameter), try variables.read(.runningStatistic))
+    for parameter in model.parameters { parameter.value = parameters[parameter.path] }
+    for statistic in model.runningStatistics { statistic.value = statistics[statistic.path] }
   }
 
   /// After an error in an epoch: the steps that the device has taken, by its own count, so that parameters, optimizer
