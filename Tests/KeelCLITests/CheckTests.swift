@@ -181,5 +181,22 @@ extension ToolTests {
       process.waitUntilExit()
       return (process.terminationStatus, String(decoding: data, as: UTF8.self))
     }
+
+    /// Two processes fill one cache at once, and a third needs no compiler. PoCL's own cache is not for two.
+    @Test func processesShareTheCacheOfPrograms() throws {
+      defer { tool.remove() }
+      func start(_ name: String) throws -> Tool.Running {
+        try Tool.Running(
+          tool, ["check", "--kernels", "record,softmaxCrossEntropy", "--quick", "--json"],
+          ["KEEL_CACHE_DIR": tool.path("programs"), "POCL_CACHE_DIR": tool.path(name)])
+      }
+      let both = [try start("a"), try start("b")]
+      for outcome in both.map({ $0.wait() }) { #expect(outcome.code == 0, "\(outcome.errors)") }
+      let third = try start("c").wait()
+      #expect(third.code == 0, "\(third.errors)")
+      #expect(third.errors.contains(", 0 programs compiled"), "\(third.errors)")
+      let left = try FileManager.default.contentsOfDirectory(atPath: tool.path("programs"))
+      #expect(!left.isEmpty && left.allSatisfy { $0.hasSuffix(".clbin") }, "\(left)")
+    }
   }
 }

@@ -1,8 +1,9 @@
 import Foundation
 import KeelCL
 import KeelCore
-import KeelPrimitives
 import Testing
+
+@testable import KeelPrimitives
 
 @Suite struct BinaryCacheTests {
   private func withFolder(_ body: (URL) throws -> Void) throws {
@@ -62,6 +63,11 @@ import Testing
     #expect(BinaryCache.key(text: "ab ", options: "c", device: device) != key)
     #expect(BinaryCache.key(text: "ab", options: "d", device: device) != key)
     #expect(BinaryCache.key(text: "b", options: "ca", device: device) != key)
+    for name in BinaryCache.compilerVariables {
+      #expect(
+        BinaryCache.key(text: "ab", options: "c", device: device, environment: [name: "x"])
+          != BinaryCache.key(text: "ab", options: "c", device: device, environment: [:]), "\(name)")
+    }
     if devices.count > 1 {
       #expect(BinaryCache.key(text: "ab", options: "c", device: devices[1]) != key)
     } else {
@@ -121,6 +127,46 @@ import Testing
         #expect(throws: CLError.self) { try context.programs.kernel("none", of: ProgramSpec("record.cl", .float32)) }
       }
       #expect(context.programs.compiledCount == 1)
+    }
+  }
+
+  @Test func whatWasNotUsedForLongestGoesFirst() throws {
+    try withFolder { folder in
+      let environment = ["KEEL_CACHE_DIR": folder.path]
+      // An entry of 1,000 bytes takes some more; three fit.
+      let cache = BinaryCache(environment: environment, limitBytes: 3500)
+      let binary = [UInt8](repeating: 7, count: 1000)
+      let start = Date().addingTimeInterval(-1000)
+      func age(_ key: String, _ seconds: Double) throws {
+        let file = try #require(cache.file(key))
+        try FileManager.default.setAttributes(
+          [.modificationDate: start.addingTimeInterval(seconds)], ofItemAtPath: file.path)
+      }
+      for (index, key) in ["a", "b", "c"].enumerated() {
+        cache.write(key, binary)
+        try age(key, Double(index))
+      }
+      #expect(entries(folder).count == 3)
+      #expect(cache.read("a") == binary)
+      cache.write("d", binary)
+      #expect(cache.read("b") == nil, "the one that was used least recently is gone")
+      for key in ["a", "c", "d"] { #expect(cache.read(key) == binary, "\(key)") }
+
+      // What a process left that did not come to the end counts too; what is not the cache's own stays.
+      let left = folder.appendingPathComponent("e.1234.tmp")
+      try Data(count: 3000).write(to: left)
+      try FileManager.default.setAttributes([.modificationDate: start], ofItemAtPath: left.path)
+      let foreign = folder.appendingPathComponent("notes.txt")
+      try Data(count: 9000).write(to: foreign)
+      try FileManager.default.setAttributes([.modificationDate: start], ofItemAtPath: foreign.path)
+      cache.write("d", binary)
+      #expect(!FileManager.default.fileExists(atPath: left.path))
+      #expect(FileManager.default.fileExists(atPath: foreign.path))
+      for key in ["a", "c", "d"] { #expect(cache.read(key) == binary, "\(key)") }
+
+      // One that is larger than all may be together is not kept.
+      cache.write("large", [UInt8](repeating: 1, count: 4000))
+      #expect(cache.read("large") == nil)
     }
   }
 
