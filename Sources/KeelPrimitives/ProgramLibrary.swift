@@ -37,15 +37,27 @@ public struct ProgramSpec: Hashable, Sendable {
 }
 
 /// Builds programs, each once: from memory, from the disk, from source.
+///
+/// A program has one kernel: drivers compile all that is in a program, used or not, and that is what starting takes.
 public final class ProgramLibrary {
+  private struct Entry {
+    var program: Program
+    var isFromDisk: Bool
+  }
+
+  private struct KernelOfSpec: Hashable {
+    var kernel: String
+    var spec: ProgramSpec
+  }
+
   private let context: Context
   private let source: KernelSource
   private let cache: BinaryCache
   private let showsSources: Bool
-  private var built: [ProgramSpec: Program] = [:]
-  private var fromDisk: Set<ProgramSpec> = []
-  /// Programs whose text no file has, by the text.
-  private var generated: [String: Program] = [:]
+  /// By the text.
+  private var entries: [String: Entry] = [:]
+  private var texts: [ProgramSpec: String] = [:]
+  private var kernelTexts: [KernelOfSpec: String] = [:]
 
   init(context: Context, source: KernelSource, cache: BinaryCache, showsSources: Bool) {
     self.context = context
@@ -61,31 +73,22 @@ public final class ProgramLibrary {
 
   /// A kernel of its own, so that arguments set on it stay. Throws the compiler's log when the text is wrong.
   public func kernel(_ name: String, of spec: ProgramSpec) throws -> Kernel {
-    let program = try program(spec)
-    do {
-      return try program.kernel(name)
-    } catch {
-      // A driver may take a binary and yet make no kernel of it: the entry is as good as damaged, and is replaced, once.
-      guard fromDisk.remove(spec) != nil else { throw error }
-      return try compile(spec, text(of: spec)).kernel(name)
-    }
+    let place = KernelOfSpec(kernel: name, spec: spec)
+    let text = try kernelTexts[place] ?? Self.text(try text(of: spec), withKernel: name)
+    kernelTexts[place] = text
+    return try kernel(name, text: text, file: spec.file)
   }
 
-  /// The same of a text that was put together from others. `file` is its name in the compiler's messages.
+  /// The same of a whole text. `file` is its name in the compiler's messages.
   func kernel(_ name: String, text: String, file: String) throws -> Kernel {
-    if let program = generated[text] { return try program.kernel(name) }
-    if showsSources { FileHandle.standardError.write(Data("// \(file)\n\(text)\n".utf8)) }
-    if let binary = cache.read(BinaryCache.key(text: text, options: options, device: context.device)),
-      let program = try? Program(context: context, binary: binary, options: options, name: file),
-      let kernel = try? program.kernel(name)
-    {
-      loadedCount += 1
-      generated[text] = program
-      return kernel
+    let entry = try entries[text] ?? load(text, file) ?? compile(text, file)
+    do {
+      return try entry.program.kernel(name)
+    } catch {
+      // A driver may take a binary and yet make no kernel of it: the entry is as good as damaged, and is replaced, once.
+      guard entry.isFromDisk else { throw error }
+      return try compile(text, file).program.kernel(name)
     }
-    let program = try build(text, file)
-    generated[text] = program
-    return try program.kernel(name)
   }
 
   /// No relaxed mathematics: statistics and losses need every digit. OpenCL gives away 2.5 units in the last place of a
@@ -94,39 +97,64 @@ public final class ProgramLibrary {
     "-cl-std=CL1.2" + (context.device.hasCorrectlyRoundedDivision ? " -cl-fp32-correctly-rounded-divide-sqrt" : "")
   }
 
-  private func program(_ spec: ProgramSpec) throws -> Program {
-    if let program = built[spec] { return program }
-    let text = try self.text(of: spec)
-    if showsSources { FileHandle.standardError.write(Data("// \(spec.file)\n\(text)\n".utf8)) }
-    let key = BinaryCache.key(text: text, options: options, device: context.device)
-    guard let binary = cache.read(key),
-      let loaded = try? Program(context: context, binary: binary, options: options, name: spec.file)
-    else { return try compile(spec, text) }
+  private func load(_ text: String, _ file: String) -> Entry? {
+    guard let binary = cache.read(key(text)),
+      let program = try? Program(context: context, binary: binary, options: options, name: file)
+    else { return nil }
+    show(text, file)
     loadedCount += 1
-    fromDisk.insert(spec)
-    built[spec] = loaded
-    return loaded
+    let entry = Entry(program: program, isFromDisk: true)
+    entries[text] = entry
+    return entry
   }
 
   /// From source, into memory and onto the disk.
-  private func compile(_ spec: ProgramSpec, _ text: String) throws -> Program {
-    let program = try build(text, spec.file)
-    built[spec] = program
-    return program
-  }
-
-  private func build(_ text: String, _ file: String) throws -> Program {
+  private func compile(_ text: String, _ file: String) throws -> Entry {
+    show(text, file)
     let program = try Program(context: context, source: text, options: options, name: file)
     compiledCount += 1
-    if let binary = try? program.binary() {
-      cache.write(BinaryCache.key(text: text, options: options, device: context.device), binary)
-    }
-    return program
+    if let binary = try? program.binary() { cache.write(key(text), binary) }
+    let entry = Entry(program: program, isFromDisk: false)
+    entries[text] = entry
+    return entry
   }
 
-  /// The text that the compiler sees.
+  private func key(_ text: String) -> String {
+    BinaryCache.key(text: text, options: options, device: context.device)
+  }
+
+  private func show(_ text: String, _ file: String) {
+    if showsSources { FileHandle.standardError.write(Data("// \(file)\n\(text)\n".utf8)) }
+  }
+
+  /// The whole file with its slots filled.
   func text(of spec: ProgramSpec) throws -> String {
+    if let text = texts[spec] { return text }
     let defines = spec.defines.map { "#define \($0.name) \($0.text)" }.joined(separator: "\n")
-    return defines + "\n" + (try source.resolved(spec.file)) + "\n"
+    let text = defines + "\n" + (try source.resolved(spec.file)) + "\n"
+    texts[spec] = text
+    return text
+  }
+
+  /// A file's text with one of its kernels: lines of the others are empty, so that messages tell the right ones. All of
+  /// the text where it has no such kernel.
+  ///
+  /// A kernel goes from the line with `__kernel void` to the first line that is a brace.
+  static func text(_ text: String, withKernel name: String) -> String {
+    var lines: [Substring] = []
+    var isLeftOut = false
+    var isFound = false
+    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+      // `KEEL_CPU`, `__kernel` or `__attribute__` begins the line.
+      if line.utf8.first == UInt8(ascii: "K") || line.utf8.first == UInt8(ascii: "_"),
+        let mark = line.firstRange(of: "__kernel void ")
+      {
+        isLeftOut = line[mark.upperBound...].prefix { $0 != "(" } != name
+        isFound = isFound || !isLeftOut
+      }
+      lines.append(isLeftOut ? "" : line)
+      if line == "}" { isLeftOut = false }
+    }
+    return isFound ? lines.joined(separator: "\n") : text
   }
 }

@@ -2,8 +2,9 @@ import Foundation
 import KeelCL
 import KeelCore
 import KeelKernels
-import KeelPrimitives
 import Testing
+
+@testable import KeelPrimitives
 
 @Suite(.serialized) struct ProgramTests {
   /// With its slots as they are by default, every kernel file is a program of its own.
@@ -28,17 +29,58 @@ import Testing
     }
   }
 
+  /// Each kernel of each file is a program by itself, with nothing of the others.
+  @Test(arguments: KernelSource.names.filter { $0.hasSuffix(".cl") }) func kernelCompilesWithoutTheOthers(
+    _ name: String
+  ) throws {
+    let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
+    let whole = try Program(
+      context: context.context, source: KernelSource(directory: nil).resolved(name), options: "-cl-std=CL1.2",
+      name: name)
+    for kernel in try whole.kernelNames() {
+      let program = try context.programs.kernel(kernel, of: ProgramSpec(name, .float32)).program
+      #expect(try program.kernelNames() == [kernel])
+    }
+  }
+
   @Test func programIsBuiltOnceForAText() throws {
     let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
     let spec = ProgramSpec("sgd.cl", .float32)
-    _ = try context.programs.kernel("sgd_each", of: spec)
-    _ = try context.programs.kernel("sgd_blocks", of: spec)
+    let first = try context.programs.kernel("sgd_each", of: spec)
+    let second = try context.programs.kernel("sgd_each", of: spec)
     #expect(context.programs.compiledCount == 1)
+    #expect(first !== second && first.program === second.program)
+    _ = try context.programs.kernel("sgd_blocks", of: spec)
+    #expect(context.programs.compiledCount == 2)
     var other = spec
     other.define("NESTEROV", "1")
     _ = try context.programs.kernel("sgd_each", of: other)
-    #expect(context.programs.compiledCount == 2)
+    #expect(context.programs.compiledCount == 3)
     #expect(context.programs.loadedCount == 0)
+  }
+
+  @Test func textsOfOtherKernelsAreLeftOutAndLinesStay() {
+    let text = """
+      #define REAL float
+      static void help(void) {
+      }
+      KEEL_CPU __kernel void first(
+          __global REAL* p) {
+        if (p) {
+        }
+      }
+      #if A
+      __kernel void second(__global REAL* p) {
+      }
+      #endif
+      """
+    let left = ProgramLibrary.text(text, withKernel: "second")
+    #expect(!left.contains("first") && left.contains("help") && left.contains("second"))
+    func lines(_ text: String) -> [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
+    #expect(lines(left).count == lines(text).count)
+    #expect(lines(left)[9] == lines(text)[9])
+    #expect(ProgramLibrary.text(text, withKernel: "third") == text)
+    #expect(ProgramLibrary.text(text, withKernel: "sec") == text)
   }
 
   @Test func compilersMessageNamesFileAndLine() throws {
