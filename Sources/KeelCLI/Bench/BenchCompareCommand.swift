@@ -122,14 +122,16 @@ struct ComparedRow: Encodable {
   var ratio: Figure
   /// The same of the medians.
   var ratioOfMedians: Figure
-  /// The least ratio that is wanted.
-  var target = 1.0
+  /// The least ratio that Keel is made for.
+  var target: Double
 
   /// The smallest and the median of a side's runs.
   typealias Extract = (minimum: Double, median: Double)
 
-  init(_ part: ComparedPart, _ work: String, _ unit: Unit, keel: Extract, peer: String, other: Extract) {
-    (self.part, self.work, self.unit, self.peer) = (part, work, unit, peer)
+  init(
+    _ part: ComparedPart, _ work: String, _ unit: Unit, keel: Extract, peer: String, other: Extract, target: Double
+  ) {
+    (self.part, self.work, self.unit, self.peer, self.target) = (part, work, unit, peer, target)
     (self.keel, keelMedian) = (Figure(keel.minimum), Figure(keel.median))
     (self.other, otherMedian) = (Figure(other.minimum), Figure(other.median))
     (ratio, ratioOfMedians) = (Figure(other.minimum / keel.minimum), Figure(other.median / keel.median))
@@ -142,7 +144,7 @@ struct ComparedRow: Encodable {
     }
     return [
       work, unit.rawValue, text(keel), text(keelMedian), peer, text(other), text(otherMedian), Text.ratio(ratio.value),
-      Text.ratio(ratioOfMedians.value), "≥ \(target)",
+      Text.ratio(ratioOfMedians.value), "≥ \(Text.ratio(target))",
     ]
   }
 }
