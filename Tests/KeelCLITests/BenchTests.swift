@@ -33,11 +33,13 @@ extension ToolTests {
       let object = try outcome.json()
       // No comparison, no word of it.
       #expect(object["peer"] == nil && object["worstRatio"] == nil)
+      #expect(try #require(object["emptyLaunchMicroseconds"] as? Double) > 0)
       let rows = try #require(object["shapes"] as? [[String: Any]])
       #expect(rows.map { $0["m"] as? Int } == [8, 8, 33, 33])
       #expect(rows.map { $0["transposition"] as? String } == ["NN", "TN", "NN", "TN"])
       for row in rows {
         #expect(row["variant"] as? String == "naive")
+        #expect(try #require(row["productsPerLaunch"] as? Int) >= 1)
         let microseconds = try #require(row["microseconds"] as? Double)
         #expect(try #require(row["median"] as? Double) >= microseconds)
         let (m, n, k) = try (

@@ -9,18 +9,23 @@ struct BenchGemmCommand: AsyncParsableCommand {
       A row is one product C[M, N] = op(A)·op(B) with K terms a sum, in a transposition: NT stores B as [N, K], TN stores \
       A as [K, M]. A run gives the queue as many products as take some 10 ms, one after another, and waits for the last; \
       packing and all launches are part of the time. The smallest mean of a run and the median are printed, GFLOP/s from \
-      the smallest, and its share of the fastest run of independent multiply-adds beside it.
+      the smallest, and its share of the fastest run of independent multiply-adds beside it. Products that are so small \
+      that a training step would merge them with its other launches are merged here too, and the row says how many to a \
+      launch; KEEL_MERGE=0 gives each its own. What a launch takes that does nothing is printed last.
 
-      With --compare every run is followed by one of OpenBLAS with as many threads as the device has compute units. \
-      Ratios are OpenBLAS' time divided by Keel's, of the smallest times and of the medians: above 1 Keel is faster. The \
-      geometric mean and the worst over all rows come last.
+      With --compare runs alternate with those of OpenBLAS, with as many threads as the device has compute units. Before \
+      each timed run of either there is one that is not, to wake its threads, and OpenBLAS' have gone to sleep before the \
+      other is timed. Ratios are OpenBLAS' time divided by Keel's, of the smallest times and of the medians: above 1 Keel \
+      is faster. The geometric mean and the worst over all rows come last.
       """)
 
   @Option(
     name: .customLong("shape"), parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       "A product to time, such as 256x300x784; may be given several times.",
-      discussion: "Default: cubes, and products of training steps.", valueName: "MxNxK"))
+      discussion: """
+        Default: cubes, and products of training steps: \(GemmShape.standard.map(\.text).joined(separator: ", ")).
+        """, valueName: "MxNxK"))
   var shapes: [GemmShape] = []
 
   @Option(
@@ -43,6 +48,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var k: Int
     var transposition: Transposition
     var variant: String
+    /// More than one where a training step would merge the product with its neighbours.
+    var productsPerLaunch: Int
     /// The smallest mean of a run.
     var microseconds: Figure
     /// The median of the runs' means.
@@ -62,6 +69,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
   struct Report: Encodable {
     var device: String
     var roofGflops: Figure
+    /// Of a launch that does nothing.
+    var emptyLaunchMicroseconds: Figure
     var peer: String?
     var geometricMeanRatio: Figure?
     var worstRatio: Figure?
@@ -79,7 +88,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
     if let peer { console.line("peer      \(peer.name)") }
     console.line()
     let columns = BenchColumns([
-      "M×N×K": -14, "": -2, "variant": -9, "µs": 9, "median": 9, "GFLOP/s": 7, "of roof": 7,
+      "M×N×K": -14, "": -2, "variant": -10, "µs": 9, "median": 9, "GFLOP/s": 7, "of roof": 7,
       "peer µs": compare ? 9 : 0, "median ": compare ? 9 : 0, "ratio": compare ? 5 : 0, "of medians": compare ? 10 : 0,
     ])
     console.line(columns.header)
@@ -87,7 +96,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var (rows, roofs): ([Row], [Double]) = ([], [])
     for shape in shapes.isEmpty ? GemmShape.standard : shapes {
       for transposition in transpositions.isEmpty ? [.nn, .nt, .tn] : transpositions {
-        let benchmark = try GemmBenchmark(shape, transposition, forced: variant, on: context)
+        let benchmark = try GemmBenchmark(
+          shape, transposition, forced: variant, merges: Executable.Options.environment.merges, on: context)
         let (row, roof) = try measure(benchmark, peer, roofline)
         rows.append(row)
         roofs.append(roof)
@@ -95,7 +105,12 @@ struct BenchGemmCommand: AsyncParsableCommand {
         if console.isClosed { throw ExitCode(Interruption.closedOutputExitCode) }
       }
     }
-    var report = Report(device: context.device.name, roofGflops: Figure(roofs.max().map { $0 * 1e-9 }), shapes: rows)
+    let emptyLaunch = try EmptyLaunch(context)
+    let launchSeconds = try (0..<options.repeats + 1).map { _ in try emptyLaunch.seconds() }.min() ?? .nan
+    console.line("\na launch that does nothing takes \(Text.microseconds(launchSeconds * 1e6)) µs")
+    var report = Report(
+      device: context.device.name, roofGflops: Figure(roofs.max().map { $0 * 1e-9 }),
+      emptyLaunchMicroseconds: Figure(launchSeconds * 1e6), shapes: rows)
     if let peer {
       let ratios = rows.compactMap { $0.ratio?.value }
       let ratiosOfMedians = rows.compactMap { $0.ratioOfMedians?.value }
@@ -129,14 +144,21 @@ struct BenchGemmCommand: AsyncParsableCommand {
 
     var (own, other, roof) = (Timing(), Timing(), 0.0)
     for _ in 0..<options.repeats {
+      if let peer {
+        // Each side is run before it is timed, so that its threads are awake, each on a core.
+        _ = peer.seconds(benchmark, count: 2 * count)
+        other.append(peer.seconds(benchmark, count: count))
+        peer.rest()
+        _ = try benchmark.seconds(count: 2 * count)
+      }
       own.append(try benchmark.seconds(count: count))
       roof = max(roof, try roofline.flopsPerSecond())
-      if let peer { other.append(peer.seconds(benchmark, count: count)) }
     }
     let shape = benchmark.shape
     var row = Row(
       m: shape.m, n: shape.n, k: shape.k, transposition: benchmark.transposition, variant: benchmark.variant,
-      microseconds: Figure(own.minimum * 1e6), median: Figure(own.median * 1e6),
+      productsPerLaunch: benchmark.productsPerLaunch, microseconds: Figure(own.minimum * 1e6),
+      median: Figure(own.median * 1e6),
       gflops: Figure(shape.flops / own.minimum * 1e-9), shareOfRoof: Figure(shape.flops / own.minimum / roof))
     if peer != nil {
       row.peerMicroseconds = Figure(other.minimum * 1e6)
@@ -161,7 +183,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
 
   private static func cells(_ row: Row) -> [String] {
     var cells = [
-      GemmShape(m: row.m, n: row.n, k: row.k).text, row.transposition.rawValue, row.variant,
+      GemmShape(m: row.m, n: row.n, k: row.k).text, row.transposition.rawValue,
+      row.variant + (row.productsPerLaunch > 1 ? " ×\(row.productsPerLaunch)" : ""),
       Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value),
       row.gflops.value.map { String(format: "%.1f", $0) } ?? "–", row.shareOfRoof.value.map(Text.percent) ?? "–",
     ]

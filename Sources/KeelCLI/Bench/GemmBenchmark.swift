@@ -29,11 +29,40 @@ enum Transposition: String, CaseIterable, Encodable {
   var b: Bool { self == .nt || self == .tt }
 }
 
+/// Launches that do nothing, one after another: what none of a device falls below.
+struct EmptyLaunch {
+  private let launch: CompiledLaunch
+  private let context: ComputeContext
+
+  init(_ context: ComputeContext) throws {
+    self.context = context
+    // A product of one value, of no terms.
+    let problem = GemmProblem(m: 1, n: 1, k: 0)
+    let buffers = try (0..<3).map { _ in try context.buffer(byteCount: 4) }
+    let operands = Operands(outputs: [buffers[0]], inputs: Array(buffers[1...]))
+    guard
+      let bound = try problem.variant(on: context.profile).bind(problem, operands, context).first
+    else { throw CommandError("bench", "expects a launch of a product without terms") }
+    launch = try context.compile(bound)
+  }
+
+  /// Seconds of one, as the mean of some thousand.
+  func seconds() throws -> Double {
+    let count = 2000
+    return try Timing.seconds {
+      for _ in 0..<count { try launch.enqueue(on: context.queue) }
+      try context.queue.finish()
+    } / Double(count)
+  }
+}
+
 /// One product on a device: what it is computed with, and its time.
 struct GemmBenchmark {
   let shape: GemmShape
   let transposition: Transposition
   let variant: String
+  /// More than one where a training step would merge the product with its neighbours.
+  let productsPerLaunch: Int
   private let context: ComputeContext
   private let launches: [CompiledLaunch]
   private let product: Buffer
@@ -42,8 +71,16 @@ struct GemmBenchmark {
   let a: [Float]
   let b: [Float]
 
-  /// - Parameter forced: the variant's name; nil for the one that the library chooses.
-  init(_ shape: GemmShape, _ transposition: Transposition, forced: String?, on context: ComputeContext) throws {
+  /// Products that are merged where they are small.
+  private static let merged = 16
+
+  /// - Parameters:
+  ///   - forced: the variant's name; nil for the one that the library chooses.
+  ///   - merges: small products are merged as in a training step; false gives each launches of its own.
+  init(
+    _ shape: GemmShape, _ transposition: Transposition, forced: String?, merges: Bool = true,
+    on context: ComputeContext
+  ) throws {
     self.shape = shape
     self.transposition = transposition
     self.context = context
@@ -64,17 +101,23 @@ struct GemmBenchmark {
     let operands = Operands(
       outputs: [product], inputs: inputs,
       workspace: workspaceBytes > 0 ? try context.buffer(byteCount: workspaceBytes) : nil)
-    launches = try chosen.bind(problem, operands, context).map { try context.compile($0) }
+    let bound = try chosen.bind(problem, operands, context)
+    let several = Array(repeating: bound, count: merges ? Self.merged : 1).flatMap { $0 }
+    let compiled = try context.compile(several, merges: merges)
+    let isMerged = compiled.count < several.count
+    launches = isMerged ? compiled : Array(compiled.prefix(bound.count))
+    productsPerLaunch = isMerged ? Self.merged : 1
   }
 
-  /// Seconds of a product, as the mean of `count` that are given to the queue one after another.
+  /// Seconds of a product, as the mean of `count` or some more that are given to the queue one after another.
   func seconds(count: Int) throws -> Double {
-    try Timing.seconds {
-      for _ in 0..<count {
+    let rounds = (count + productsPerLaunch - 1) / productsPerLaunch
+    return try Timing.seconds {
+      for _ in 0..<rounds {
         for launch in launches { try launch.enqueue(on: context.queue) }
       }
       try context.queue.finish()
-    } / Double(count)
+    } / Double(rounds * productsPerLaunch)
   }
 
   /// C as it was computed last.

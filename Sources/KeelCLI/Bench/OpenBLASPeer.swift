@@ -7,10 +7,6 @@ final class OpenBLASPeer {
   private var library = OpenBLAS()
   private var product: [Float] = []
 
-  /// Seconds that OpenBLAS' threads go on looking for work after a product: about 2²⁶ cycles. What is timed beside it
-  /// waits that long.
-  static let pause = 0.04
-
   private static let files = ["libopenblas.so.0", "libopenblas.so", "libopenblas.dylib"]
 
   /// Throws when the library is not installed.
@@ -32,15 +28,25 @@ final class OpenBLASPeer {
   func seconds(_ benchmark: GemmBenchmark, count: Int) -> Double {
     let (shape, transposition) = (benchmark.shape, benchmark.transposition)
     if product.count < shape.m * shape.n { product = Array(repeating: 0, count: shape.m * shape.n) }
-    let time = Timing.seconds {
+    return Timing.seconds {
       for _ in 0..<count {
         openblas_product(
           &library, transposition.a, transposition.b, Int32(shape.m), Int32(shape.n), Int32(shape.k), benchmark.a,
           benchmark.b, &product)
       }
-    }
-    Thread.sleep(forTimeInterval: Self.pause)
-    return time / Double(count)
+    } / Double(count)
+  }
+
+  /// Returns when OpenBLAS' threads have gone to sleep. After a product they look for work for 2²⁸ cycles, a tenth of a
+  /// second, and what is timed meanwhile lacks their cores.
+  func rest() {
+    let limit = ContinuousClock.now + .seconds(2)
+    repeat {
+      let begin = clock()
+      Thread.sleep(forTimeInterval: 0.01)
+      // Processor time of all threads of this process.
+      if Double(clock() - begin) / Double(CLOCKS_PER_SEC) < 0.002 { return }
+    } while ContinuousClock.now < limit
   }
 
   /// C as it was computed last, for the same benchmark.
