@@ -11,7 +11,8 @@
 // values, which stay in registers: four neighbouring rows by four neighbouring columns, in PARTS x PARTS places that
 // are 64 apart. Neighbouring items read neighbouring addresses, whichever way an operand is stored.
 //
-// Launch: global [ceil(N / BLOCK) * 16, ceil(M / BLOCK) * 16], local [16, 16]; all items of a group reach all barriers.
+// Launch: global [ceil(N / BLOCK) * ceil(M / BLOCK) * 16, 16], local [16, 16]: blocks row by row on the first axis, the
+// only one on which CUDA takes more than 65,535 groups. All items of a group reach all barriers.
 // K = 0 gives epilogue(0).
 // Parameter: BLOCK, 64 or 128; local memory: 2 * SLAB * (BLOCK + 4) values.
 // Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col; V is REAL4, or REAL at a ragged edge.
@@ -58,7 +59,8 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_blocks(
     int M, int N, int K) {
   __local REAL slab_a[SLAB * PITCH], slab_b[SLAB * PITCH];
   const int x = get_local_id(0), y = get_local_id(1), item = y * SIDE + x;
-  const size_t first_col = get_group_id(0) * BLOCK, first_row = get_group_id(1) * BLOCK;
+  const size_t block = get_group_id(0), blocks_across = ((size_t)N + BLOCK - 1) / BLOCK;
+  const size_t first_col = block % blocks_across * BLOCK, first_row = block / blocks_across * BLOCK;
   const size_t row_stride = TRANSPOSE_A ? 1 : K, a_step = TRANSPOSE_A ? M : 1;
   const size_t col_stride = TRANSPOSE_B ? K : 1, b_step = TRANSPOSE_B ? 1 : N;
   __global const REAL* a = A + first_row * row_stride;

@@ -6,7 +6,7 @@
 //   A  [M, K], or [K, M] with TRANSPOSE_A 1
 //   B  [K, N], or [N, K] with TRANSPOSE_B 1
 //
-// Launch: global [N, M] or rounded up, any local size. K = 0 gives epilogue(0).
+// Launch: global [M * N] or rounded up, any local size. K = 0 gives epilogue(0).
 // Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col.
 
 #include "real.clh"
@@ -25,8 +25,8 @@
 __kernel void gemm_naive(
     __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B EPILOGUE_PARAMETERS,
     int M, int N, int K) {
-  const size_t col = get_global_id(0), row = get_global_id(1);
-  if (row >= M || col >= N) return;
+  const size_t item = get_global_id(0), row = item / N, col = item % N;
+  if (row >= M) return;
 
   const size_t a_step = TRANSPOSE_A ? M : 1, b_step = TRANSPOSE_B ? 1 : N;
   __global const REAL* a = A + (TRANSPOSE_A ? row : row * K);

@@ -38,19 +38,38 @@ public struct GemmProblem: KernelProblem {
   public var label: String { "\(m)×\(n)×\(k) \(transposeA ? "T" : "N")\(transposeB ? "T" : "N")" }
 
   var flops: Double { 2 * Double(m) * Double(n) * Double(k) }
-  var bytes: Double { Double(m * k + k * n + m * n) * Double(dtype.byteCount) }
+  var bytes: Double { bytesOfA + bytesOfB + Double(m) * Double(n) * Double(dtype.byteCount) }
+  private var bytesOfA: Double { Double(m) * Double(k) * Double(dtype.byteCount) }
+  private var bytesOfB: Double { Double(k) * Double(n) * Double(dtype.byteCount) }
 
   /// The first that takes problem and device, and suits them, wins.
   public static let variants: [Variant<GemmProblem>] = [
     Variant(
-      "packed", takes: { $0.k > 0 && $0.isForCPU(on: $1) && $1.localMemoryBytes >= packedRows * chunkBytes },
-      suits: { problem, _ in problem.isLarge }, workspaceBytes: { $0.panelBytes }, bind: bindPacked),
-    Variant("direct", takes: { $0.isForCPU(on: $1) }, bind: bindDirect),
+      "packed", takes: { $0.isForCPU(on: $1) && $0.fitsPanels(on: $1) }, suits: { problem, _ in problem.isLarge },
+      workspaceBytes: { $0.panelBytes }, bind: checked(bindPacked)),
+    Variant("direct", takes: { $0.isForCPU(on: $1) }, bind: checked(bindDirect)),
     Variant(
-      "blocks128", takes: { $0.fitsBlocks(128, on: $1) }, suits: { $0.suitsLargeBlocks($1) }, bind: bindBlocks(128)),
-    Variant("blocks64", takes: { $0.fitsBlocks(64, on: $1) }, suits: { !$1.isCPU }, bind: bindBlocks(64)),
-    Variant("naive", bind: bindNaive),
+      "blocks128", takes: { $0.fitsBlocks(128, on: $1) }, suits: { $0.suitsLargeBlocks($1) },
+      bind: checked(bindBlocks(128))),
+    Variant("blocks64", takes: { $0.fitsBlocks(64, on: $1) }, suits: { !$1.isCPU }, bind: checked(bindBlocks(64))),
+    Variant("naive", bind: checked(bindNaive)),
   ]
+
+  private typealias Bind = @Sendable (GemmProblem, Operands, ComputeContext) throws -> [BoundLaunch]
+
+  /// No launches where C is empty; an error where a kernel's `int` cannot hold a size, rounded up.
+  private static func checked(_ bind: @escaping Bind) -> Bind {
+    { problem, operands, context in
+      let sizes = [problem.m, problem.n, problem.k]
+      guard sizes.allSatisfy({ (0...largestSize).contains($0) }) else {
+        throw PrimitiveError(family, "\(problem.label): expects sizes of 0 to \(largestSize), got \(sizes)")
+      }
+      return problem.m == 0 || problem.n == 0 ? [] : try bind(problem, operands, context)
+    }
+  }
+
+  /// Below 2³¹ by as much as a size is rounded up.
+  private static let largestSize = Int(Int32.max) - 255
 }
 
 extension GemmProblem {
@@ -70,9 +89,13 @@ extension GemmProblem {
   /// in Aᵀ and in B: from some size on each step is on a page that was forgotten since the last tile. Aᵀ is packed sooner
   /// where several panels of B pass over it.
   private var isLarge: Bool {
-    let (bytesOfA, bytesOfB) = (m * k * dtype.byteCount, k * n * dtype.byteCount)
-    return transposeA && bytesOfA > (n >= 128 ? 1 << 19 : 5 << 19)
-      || min(m, n) >= 128 && bytesOfA + bytesOfB > 6 << 20
+    transposeA && bytesOfA > (n >= 128 ? 0x1p19 : 5 * 0x1p19)
+      || min(m, n) >= 128 && bytesOfA + bytesOfB > 6 * 0x1p20
+  }
+
+  /// A product without terms has no panels. The bound keeps their size within an integer.
+  private func fitsPanels(on profile: DeviceProfile) -> Bool {
+    k > 0 && bytesOfB < 0x1p58 && profile.localMemoryBytes >= Self.packedRows * Self.chunkBytes
   }
 
   private static func bindPacked(
@@ -119,13 +142,15 @@ extension GemmProblem {
     ]
   }
 
-  /// Rows of C for one work-item: all of them when there are panels enough for the cores, else a few items a core, of some
-  /// microseconds each. Each row is computed alone, so the bits do not depend on it.
+  /// Rows of C for one work-item: all of them when there are panels enough for the cores, or when all takes one core no
+  /// longer than waking another, some 10 µs; else a few items a core, since the one that is woken comes late. Each row is
+  /// computed alone, so the bits do not depend on it.
   private func directRows(computeUnits: Int) -> Int {
+    // Of whole panels; a row's way to memory counts as 16 terms.
+    let isShort = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16) < 2.5e6
     // Each item packs its panel of a transposed B anew.
-    let wanted = divideUp((transposeB ? 1 : 2) * computeUnits, panels)
-    let least = divideUp(200_000, 2 * Self.panel * max(k, 1))
-    return roundUp(max(divideUp(m, wanted), min(least, m)), 8)
+    let wanted = isShort ? 1 : divideUp((transposeB ? 1 : 4) * computeUnits, panels)
+    return roundUp(divideUp(m, wanted), 8)
   }
 
   /// Work-items on each side of a group that computes a block of C.
@@ -139,19 +164,19 @@ extension GemmProblem {
 
   /// The larger block reads less, and needs more registers, and some groups a compute unit.
   private func suitsLargeBlocks(_ profile: DeviceProfile) -> Bool {
-    !profile.isCPU && dtype == .float32 && divideUp(m, 128) * divideUp(n, 128) >= 2 * profile.computeUnits
+    !profile.isCPU && dtype == .float32
+      && Double(divideUp(m, 128)) * Double(divideUp(n, 128)) >= Double(2 * profile.computeUnits)
   }
 
-  private static func bindBlocks(
-    _ block: Int
-  ) -> @Sendable (GemmProblem, Operands, ComputeContext) throws -> [BoundLaunch] {
+  private static func bindBlocks(_ block: Int) -> Bind {
     { problem, operands, context in
       var spec = problem.spec("gemm_blocks.cl")
       spec.define("BLOCK", "\(block)")
       return [
         try context.bind(
           "gemm_blocks", of: spec, problem.arguments(operands),
-          global: [divideUp(problem.n, block) * blockSide, divideUp(problem.m, block) * blockSide],
+          // All groups lie on the first axis: CUDA has no more than 65,535 on the others.
+          global: [divideUp(problem.n, block) * divideUp(problem.m, block) * blockSide, blockSide],
           local: [blockSide, blockSide], label: problem.label, flops: problem.flops, bytes: problem.bytes)
       ]
     }
@@ -163,7 +188,7 @@ extension GemmProblem {
     [
       try context.bind(
         "gemm_naive", of: problem.spec("gemm_naive.cl"), problem.arguments(operands),
-        global: [problem.n, problem.m], label: problem.label, flops: problem.flops, bytes: problem.bytes)
+        global: [problem.n * problem.m], label: problem.label, flops: problem.flops, bytes: problem.bytes)
     ]
   }
 
