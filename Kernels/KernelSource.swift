@@ -94,6 +94,7 @@ extension KernelSource {
     "gemm_tile.clh": PackageResources.gemm_tile_clh,
     "guard.clh": PackageResources.guard_clh,
     "lanes.clh": PackageResources.lanes_clh,
+    "math.clh": PackageResources.math_clh,
     "probe_copy.cl": PackageResources.probe_copy_cl,
     "probe_fma.cl": PackageResources.probe_fma_cl,
     "real.clh": PackageResources.real_clh,

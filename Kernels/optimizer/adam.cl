@@ -49,7 +49,7 @@ KEEL_CPU __kernel void adam_blocks(ADAM_PARAMETERS) {
   ADAM_SCALARS
   size_t i = get_global_id(0) * block;
   const size_t end = min(i + (size_t)block, (size_t)n);
-  for (; i + 8 <= end; i += 8) ADAM_UPDATE(REAL8, LOAD8, STORE8, i)
+  for (; i + 16 <= end; i += 16) ADAM_UPDATE(REAL16, LOAD16, STORE16, i)
   for (; i < end; i++) ADAM_UPDATE(REAL, LOAD1, STORE1, i)
 }
 

@@ -1,5 +1,4 @@
-// Softmax cross-entropy with integer labels, its gradient, and whether the first choice is right. One work-item per
-// row.
+// Softmax cross-entropy with integer labels, its gradient, and whether the first choice is right.
 //
 //   losses[n]     = log(sum over k of exp(x[n, k] - top)) + (top - x[n, label]),   top = max over k of x[n, k]
 //   dlogits[n, k] = dlosses[n] * (softmax(x[n])[k] - (k == label))
@@ -13,9 +12,143 @@
 // gradient and is not correct. A label outside 0 ..< K gives a NaN loss and gradient, is not correct, and is never
 // used as an index.
 //
-// Launch: global [N] or rounded up, any local size.
+// Two forms of each with the same arguments:
+//   …_rows    CPU: vectors of sixteen classes of a row; a work-item owns `block` rows; global [ceil(N / block)], local
+//             [1]
+//   …         any device: one work-item per row; global [N] or rounded up, any local size
 
 #include "lanes.clh"
+
+#define FORWARD_PARAMETERS                                                                                   \
+  __global REAL *restrict losses, __global const REAL *restrict logits, __global const int *restrict labels, \
+      int N, int K, long block
+#define BACKWARD_PARAMETERS                                                                                     \
+  __global REAL *restrict dlogits, __global const REAL *restrict dlosses, __global const REAL *restrict logits, \
+      __global const int *restrict labels, int N, int K, long block
+#define TOP_ONE_PARAMETERS                                                                                    \
+  __global REAL *restrict correct, __global const REAL *restrict logits, __global const int *restrict labels, \
+      int N, int K, long block
+
+// The numbers of a vector's lanes. A class beyond the last is a lane of -infinity, whose exponential is 0.
+#define LANES16 ((REAL16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+
+// Sixteen logits from x on, of which the first `classes` are the row's and the first `room` are in the tensor.
+static inline REAL16 load_classes(__global const REAL* x, int classes, size_t room) {
+  if (classes >= 16) return LOAD16(x, 0);
+  if (room >= 16) return LANES16 < (REAL)classes ? LOAD16(x, 0) : (REAL16)(-INFINITY);
+  REAL lane[16];
+  for (int l = 0; l < 16; l++) lane[l] = l < classes ? x[l] : -INFINITY;
+  return vload16(0, lane);
+}
+
+// Stores the first `classes` lanes. Of the first `room` others may be written: they are overwritten later.
+static inline void store_classes(__global REAL* x, int classes, size_t room, REAL16 value) {
+  if (room >= 16) {
+    STORE16(x, 0, value);
+    return;
+  }
+  REAL lane[16];
+  vstore16(value, 0, lane);
+  for (int l = 0; l < min(classes, 16); l++) x[l] = lane[l];
+}
+
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define SMALLER(a, b) ((a) < (b) ? (a) : (b))
+#define SUM(a, b) ((a) + (b))
+
+// Combines the lanes of a vector.
+#define ACROSS(name, COMBINE)                                                              \
+  static inline REAL name(REAL16 v) {                                                      \
+    const REAL8 v8 = COMBINE(v.lo, v.hi);                                                  \
+    const REAL4 v4 = COMBINE(v8.lo, v8.hi);                                                \
+    const REAL2 v2 = COMBINE(v4.lo, v4.hi);                                                \
+    return COMBINE(v2.x, v2.y);                                                            \
+  }
+ACROSS(largest_across, LARGER)
+ACROSS(smallest_across, SMALLER)
+ACROSS(sum_across, SUM)
+
+// The largest logit; a comparison passes over a NaN, which then shows in the sum.
+static inline REAL largest_of_row(__global const REAL* x, int K, size_t room) {
+  REAL16 tops = -INFINITY;
+  for (int k = 0; k < K; k += 16) {
+    const REAL16 value = load_classes(x + k, K - k, room - k);
+    tops = LARGER(value, tops);
+  }
+  return largest_across(tops);
+}
+
+#define OWN_ROWS(first, last) \
+  const size_t first = get_global_id(0) * block, last = min(first + (size_t)block, (size_t)N), size = (size_t)N * K;
+
+KEEL_CPU __kernel void softmax_cross_entropy_forward_rows(FORWARD_PARAMETERS) {
+  OWN_ROWS(first, last)
+  // Logarithms are taken of the sums of sixteen rows at once.
+  REAL sums[16], offsets[16];
+  for (int l = 0; l < 16; l++) sums[l] = 1, offsets[l] = 0;
+  for (size_t base = first; base < last; base += 16) {
+    const size_t end = min(base + 16, last);
+    for (size_t n = base; n < end; n++) {
+      __global const REAL* x = logits + n * K;
+      const size_t room = size - n * K;
+      const REAL top = largest_of_row(x, K, room);
+      REAL16 sum = 0;
+      for (int k = 0; k < K; k += 16) sum += real_exp(load_classes(x + k, K - k, room - k) - top);
+      const int label = labels[n];
+      sums[n - base] = sum_across(sum);
+      offsets[n - base] = label >= 0 && label < K ? top - x[label] : NAN;
+    }
+    const REAL16 loss = real_log(vload16(0, sums)) + vload16(0, offsets);
+    if (end - base == 16) {
+      STORE16(losses, base, loss);
+    } else {
+      vstore16(loss, 0, sums);
+      for (size_t n = base; n < end; n++) losses[n] = sums[n - base];
+    }
+  }
+}
+
+KEEL_CPU __kernel void softmax_cross_entropy_backward_rows(BACKWARD_PARAMETERS) {
+  OWN_ROWS(first, last)
+  for (size_t n = first; n < last; n++) {
+    __global const REAL* x = logits + n * K;
+    __global REAL* dx = dlogits + n * K;
+    const size_t room = size - n * K, own = (last - n) * K;
+    const REAL top = largest_of_row(x, K, room);
+    const int label = labels[n];
+    const REAL dloss = label >= 0 && label < K ? dlosses[n] : NAN;
+    REAL16 sum = 0;
+    int k = 0;
+    // The last vector stays in a register, the others wait in dx for their sum.
+    for (; k + 16 < K; k += 16) {
+      const REAL16 e = real_exp(LOAD16(x, k) - top);
+      sum += e;
+      STORE16(dx, k, e);
+    }
+    const REAL16 e = real_exp(load_classes(x + k, K - k, room - k) - top);
+    const REAL factor = dloss / sum_across(sum + e);
+    for (int done = 0; done < k; done += 16) STORE16(dx, done, LOAD16(dx, done) * factor);
+    store_classes(dx + k, K - k, own - k, e * factor);
+    if (label >= 0 && label < K) dx[label] -= dloss;
+  }
+}
+
+KEEL_CPU __kernel void softmax_cross_entropy_top_one_rows(TOP_ONE_PARAMETERS) {
+  OWN_ROWS(first, last)
+  for (size_t n = first; n < last; n++) {
+    __global const REAL* x = logits + n * K;
+    REAL16 top = -INFINITY, best = LANES16, missing = 0;
+    for (int k = 0; k < K; k += 16) {
+      const REAL16 value = load_classes(x + k, K - k, size - n * K - k);
+      best = value > top ? LANES16 + (REAL)k : best;
+      top = LARGER(value, top);
+      missing = value != value ? value : missing;
+    }
+    const REAL16 firsts = top == largest_across(top) ? best : (REAL16)(INFINITY);
+    const REAL any = sum_across(missing);
+    correct[n] = any == any && smallest_across(firsts) == (REAL)labels[n] ? 1 : 0;
+  }
+}
 
 // The largest logit, and the sum of the exponentials of their distances to it. A ragged end is filled with -infinity,
 // whose exponential is 0; fmax passes over a NaN, which then shows in the sum.
@@ -25,27 +158,23 @@ static inline REAL sum_of_exponentials(__global const REAL* x, int K, REAL* top)
   const REAL4 tops4 = fmax(tops.lo, tops.hi);
   const REAL highest = fmax(fmax(tops4.x, tops4.y), fmax(tops4.z, tops4.w));
   REAL8 sums = 0;
-  for (int k = 0; k < K; k += 8) sums += exp(load_lanes(x + k, min(8, K - k), -INFINITY) - highest);
+  for (int k = 0; k < K; k += 8) sums += real_exp(load_lanes(x + k, min(8, K - k), -INFINITY) - highest);
   const REAL4 sums4 = sums.lo + sums.hi;
   *top = highest;
   return (sums4.x + sums4.y) + (sums4.z + sums4.w);
 }
 
-__kernel void softmax_cross_entropy_forward(
-    __global REAL* restrict losses, __global const REAL* restrict logits, __global const int* restrict labels, int N,
-    int K) {
+__kernel void softmax_cross_entropy_forward(FORWARD_PARAMETERS) {
   const size_t n = get_global_id(0);
   if (n >= N) return;
   const int label = labels[n];
   __global const REAL* x = logits + n * K;
   REAL top;
   const REAL sum = sum_of_exponentials(x, K, &top);
-  losses[n] = label >= 0 && label < K ? log(sum) + (top - x[label]) : NAN;
+  losses[n] = label >= 0 && label < K ? real_log(sum) + (top - x[label]) : NAN;
 }
 
-__kernel void softmax_cross_entropy_backward(
-    __global REAL* restrict dlogits, __global const REAL* restrict dlosses, __global const REAL* restrict logits,
-    __global const int* restrict labels, int N, int K) {
+__kernel void softmax_cross_entropy_backward(BACKWARD_PARAMETERS) {
   const size_t n = get_global_id(0);
   if (n >= N) return;
   const int label = labels[n];
@@ -56,14 +185,12 @@ __kernel void softmax_cross_entropy_backward(
   const REAL dloss = label >= 0 && label < K ? dlosses[n] : NAN;
   for (int k = 0; k < K; k += 8) {
     const int lanes = min(8, K - k);
-    store_lanes(dx + k, lanes, exp(load_lanes(x + k, lanes, -INFINITY) - top) / sum * dloss);
+    store_lanes(dx + k, lanes, real_exp(load_lanes(x + k, lanes, -INFINITY) - top) / sum * dloss);
   }
   if (label >= 0 && label < K) dx[label] -= dloss;
 }
 
-__kernel void softmax_cross_entropy_top_one(
-    __global REAL* restrict correct, __global const REAL* restrict logits, __global const int* restrict labels, int N,
-    int K) {
+__kernel void softmax_cross_entropy_top_one(TOP_ONE_PARAMETERS) {
   const size_t n = get_global_id(0);
   if (n >= N) return;
   __global const REAL* x = logits + n * K;

@@ -10,7 +10,8 @@ public enum ElementwiseName: String, Hashable, Sendable, CaseIterable {
 
 /// A row of the table: all there is to say about one elementwise function.
 public struct ElementwiseRow: Sendable {
-  /// The expression in OpenCL C: `$0`, `$1`, `$2` are the operands, `V` their type (scalar or vector), `R(x)` a literal.
+  /// The expression in OpenCL C: `$0`, `$1`, `$2` are the operands, `V` their type (scalar or vector), `R(x)` a literal;
+  /// `real_exp` and the like are those of `math.clh`.
   public let code: String
   /// The function in double precision.
   public let host: @Sendable ([Double]) -> Double
@@ -46,13 +47,13 @@ extension ElementwiseName {
     case .reciprocal:
       unary("R(1.0) / $0", { 1 / $0 }, 0.2...3) { _, y, dy in -(dy * y * y) }
     case .exp:
-      unary("exp($0)", { Foundation.exp($0) }) { _, y, dy in dy * y }
+      unary("real_exp($0)", { Foundation.exp($0) }) { _, y, dy in dy * y }
     case .log:
-      unary("log($0)", { Foundation.log($0) }, 0.2...4) { x, _, dy in dy / x }
+      unary("real_log($0)", { Foundation.log($0) }, 0.2...4) { x, _, dy in dy / x }
     case .tanh:
-      unary("tanh($0)", { Foundation.tanh($0) }) { _, y, dy in dy - dy * y * y }
+      unary("real_tanh($0)", { Foundation.tanh($0) }) { _, y, dy in dy - dy * y * y }
     case .sigmoid:
-      unary("R(1.0) / (R(1.0) + exp(-$0))", { 1 / (1 + Foundation.exp(-$0)) }) { _, y, dy in dy * (y - y * y) }
+      unary("R(1.0) / (R(1.0) + real_exp(-$0))", { 1 / (1 + Foundation.exp(-$0)) }) { _, y, dy in dy * (y - y * y) }
     case .relu:
       // The comparison is written so that NaN goes through.
       unary("($0 < (V)(R(0.0)) ? (V)(R(0.0)) : $0)", { $0 < 0 ? 0 : $0 }, 0.1...2) { _, y, dy in
@@ -84,7 +85,8 @@ extension ElementwiseName {
     case .elu:
       // Clevert, Unterthiner, Hochreiter 2016. $1 is α; expm1 keeps the digits near 0.
       ElementwiseRow(
-        code: "($0 > (V)(R(0.0)) ? $0 : $1 * expm1($0))", host: { $0[0] > 0 ? $0[0] : $0[1] * Foundation.expm1($0[0]) },
+        code: "($0 > (V)(R(0.0)) ? $0 : $1 * real_expm1($0))",
+        host: { $0[0] > 0 ? $0[0] : $0[1] * Foundation.expm1($0[0]) },
         derivative: { x, y, dy in
           let positive = y.elementwise(.greater, 0.0)
           return [

@@ -1,9 +1,12 @@
 import KeelCL
 import KeelCore
 
-/// Work-items of the CPU variants of flat kernels: a multiple of eight elements, 8 items or so for a large tensor and one
-/// for a small one. A function of the size alone.
-func flatBlock(_ count: Int) -> Int { max(4096, divideUp(divideUp(count, 8), 64) * 64) }
+/// Elements of a work-item of the CPU variants of flat kernels: a multiple of 64, so that there are 64 items or so of a
+/// large tensor and one of a small one. A function of the size alone.
+func flatBlock(_ count: Int) -> Int { max(4096, divideUp(divideUp(count, 64), 64) * 64) }
+
+/// An output of so many bytes is written past the caches: what reads it next would hardly find it there.
+let streamedBytes = 16 << 20
 
 /// A generated kernel over the elements of its output, in index order.
 ///
@@ -19,8 +22,8 @@ public struct ElementwiseProblem: KernelProblem {
   public var sizes: [Size]
   /// Statements that store element `i` of the output: `STORE(o0, i, …)`.
   public var body: String
-  /// Whether eight neighbouring elements of every operand can be loaded or repeated as one vector.
-  public var isVectorizable: Bool
+  /// How many neighbouring elements of every operand can be loaded or repeated as one vector: 16, 8 or 1.
+  public var width: Int
   /// What it computes, for a person.
   public var title: String
 
@@ -40,14 +43,14 @@ public struct ElementwiseProblem: KernelProblem {
 
   /// The problem of these sizes.
   public init(
-    count: Int, dtype: DType, inputs: [DType], sizes: [Size], body: String, isVectorizable: Bool, title: String
+    count: Int, dtype: DType, inputs: [DType], sizes: [Size], body: String, width: Int, title: String
   ) {
     self.count = count
     self.dtype = dtype
     self.inputs = inputs
     self.sizes = sizes
     self.body = body
-    self.isVectorizable = isVectorizable
+    self.width = width
     self.title = title
   }
 
@@ -66,14 +69,15 @@ public struct ElementwiseProblem: KernelProblem {
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<ElementwiseProblem>] = [
-    Variant("blocks", takes: { $1.isCPU }) { problem, operands, context in
-      let block = flatBlock(problem.count)
-      return [
-        try problem.bind(
-          "elementwise_blocks", operands, context, block: block, global: [divideUp(problem.count, block)],
-          isSingleItem: true)
-      ]
+    // Stores past the caches.
+    Variant(
+      "streams", takes: { $1.isCPU && $0.width == 16 }, suits: { problem, _ in problem.bytes >= streamedBytes }
+    ) { problem, operands, context in
+      // What is changed in place is in the cache when it is written.
+      let isInPlace = operands.inputs.contains { $0 === operands.outputs[0] }
+      return [try problem.bindBlocks(operands, context, streams: !isInPlace)]
     },
+    Variant("blocks", takes: { $1.isCPU }) { [try $0.bindBlocks($1, $2, streams: false)] },
     Variant("naive") { problem, operands, context in
       [
         try problem.bind(
@@ -82,8 +86,19 @@ public struct ElementwiseProblem: KernelProblem {
     },
   ]
 
+  /// Of the output.
+  private var bytes: Int { count * dtype.byteCount }
+
+  private func bindBlocks(_ operands: Operands, _ context: ComputeContext, streams: Bool) throws -> BoundLaunch {
+    let block = flatBlock(count)
+    return try bind(
+      "elementwise_blocks", operands, context, block: block, global: [divideUp(count, block)], isSingleItem: true,
+      streams: streams)
+  }
+
   private func bind(
-    _ kernel: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
+    _ kernel: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool,
+    streams: Bool = false
   ) throws -> BoundLaunch {
     var spec = ProgramSpec("elementwise.cl", real, stored: dtype)
     // Not restrict: an update in place has the same buffer on both sides.
@@ -93,7 +108,8 @@ public struct ElementwiseProblem: KernelProblem {
       + sizes.map { "int \($0.name)" }
     spec.define("ELEMENTWISE_PARAMETERS", parameters.joined(separator: ", "))
     spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "{ \(body) }")
-    if !isVectorizable { spec.define("ELEMENTWISE_SCALAR", "1") }
+    if width < 16 { spec.define("ELEMENTWISE_WIDTH", "\(width)") }
+    if streams { spec.define("ELEMENTWISE_STREAMS", "1") }
     return try context.bind(
       kernel, of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + sizes.map { .int($0.value) }

@@ -37,20 +37,26 @@ public struct SoftmaxProblem: KernelProblem {
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<SoftmaxProblem>] = [
-    Variant("naive") { problem, operands, context in
-      let kernel =
-        switch problem.kind {
-        case .forward: "softmax_cross_entropy_forward"
-        case .backward: "softmax_cross_entropy_backward"
-        case .topOne: "softmax_cross_entropy_top_one"
-        }
-      return [
-        try context.bind(
-          kernel, of: ProgramSpec("softmax_cross_entropy.cl", problem.dtype),
-          (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(problem.rows), .int(problem.classes)],
-          global: [problem.rows], label: problem.label,
-          bytes: Double(problem.rows * problem.classes * problem.dtype.byteCount))
-      ]
-    }
+    // Numbers of classes are floats there.
+    Variant("rows", takes: { $1.isCPU && $0.classes <= 1 << 24 }) { [try $0.bind("_rows", $1, $2)] },
+    Variant("naive") { [try $0.bind("", $1, $2)] },
   ]
+
+  private func bind(_ form: String, _ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
+    let kernel =
+      switch kind {
+      case .forward: "softmax_cross_entropy_forward"
+      case .backward: "softmax_cross_entropy_backward"
+      case .topOne: "softmax_cross_entropy_top_one"
+      }
+    // Some thousand logits an item, and 64 items or so of many.
+    let block = form.isEmpty ? 1 : roundUp(max(divideUp(4096, classes), divideUp(rows, 64)), 16)
+    let values = rows * classes * (kind == .backward ? 2 : 1) + rows
+    return try context.bind(
+      kernel + form, of: ProgramSpec("softmax_cross_entropy.cl", dtype),
+      (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(rows), .int(classes), .long(block)],
+      global: [divideUp(rows, block)], isSingleItem: !form.isEmpty, label: label,
+      flops: kind == .topOne ? 0 : 25 * Double(rows * classes),
+      bytes: Double(values * dtype.byteCount + rows * DType.int32.byteCount))
+  }
 }

@@ -49,16 +49,16 @@ extension ElementwiseProblem {
   init(_ expression: Expression, inputs: [TensorType], output: TensorType, title: String) {
     var sizes: [Size] = []
     var loads = ""
-    var isVectorizable = true
+    var width = 16
     for (index, input) in inputs.enumerated() {
       let access = BroadcastAccess(input.shape, to: output.shape)
-      isVectorizable = isVectorizable && access.isVectorizable
+      width = min(width, access.width)
       loads += "V x\(index) = \(access.load("a\(index)", input.dtype, sizes: &sizes, prefix: "s\(index)_")); "
     }
     let body = loads + expression.statements(inputs: inputs.indices.map { "x\($0)" }) { "STORE(o0, i, \($0));" }
     self.init(
       count: output.count, dtype: output.dtype, inputs: inputs.map(\.dtype), sizes: sizes, body: body,
-      isVectorizable: isVectorizable, title: title)
+      width: width, title: title)
   }
 }
 
@@ -85,8 +85,8 @@ struct BroadcastAccess {
     self.groups = groups
   }
 
-  /// Eight neighbours of the result are eight neighbours here, or the same element eight times.
-  var isVectorizable: Bool { groups.count <= 1 || groups[groups.count - 1].extent % 8 == 0 }
+  /// So many neighbours of the result are as many neighbours here, or the same element as often: 16, 8 or 1.
+  var width: Int { [16, 8].first { groups.count <= 1 || groups[groups.count - 1].extent % $0 == 0 } ?? 1 }
 
   /// The expression that loads the operand and converts it; sizes it needs are appended as arguments.
   func load(_ operand: String, _ dtype: DType, sizes: inout [ElementwiseProblem.Size], prefix: String) -> String {

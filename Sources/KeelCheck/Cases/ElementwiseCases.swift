@@ -1,3 +1,4 @@
+import Foundation
 import KeelCore
 import KeelGraph
 import KeelPrimitives
@@ -7,7 +8,7 @@ extension KernelCases {
     // One block of eight and a rest; several blocks of work and a rest.
     ElementwiseName.allCases.flatMap { name in [1, 8, 1003, 5003].map { row(dtype, name, $0) } + [special(dtype, name)]
     }
-      + fused(dtype) + broadcasts(dtype) + conversions(dtype) + inPlace(dtype)
+      + ranges(dtype) + fused(dtype) + broadcasts(dtype) + conversions(dtype) + inPlace(dtype)
   }
 
   /// What OpenCL allows the functions of the table: 5 ulp for tanh, less for each of the others and for what follows it.
@@ -22,6 +23,41 @@ extension KernelCases {
     ) { t in
       ["y": t.builder.append(.elementwise(Elementwise(name)), inputs.map { t[$0.name] })[0]]
     }
+  }
+
+  /// The functions of math.clh at numbers of all sizes, as exact as it says; of double precision as OpenCL asks.
+  private static func ranges(_ dtype: DType) -> [KernelCase] {
+    let isSingle = dtype == .float32
+    /// Numbers on both sides of 0, or below it, their magnitudes evenly spread over the digits.
+    func spread(
+      _ name: ElementwiseName, _ range: ClosedRange<Double>, eps: Double, negative: Bool = false
+    ) -> KernelCase {
+      let count = 4099
+      let inputs = name.row.domain.indices.map { operand in
+        CaseInput(
+          "x\(operand)", [count],
+          .indexed {
+            let share = Double($0 / 2) / Double(count / 2)
+            let magnitude = range.lowerBound * pow(range.upperBound / range.lowerBound, share)
+            return operand > 0 ? 1 : negative || $0 % 2 == 0 ? -magnitude : magnitude
+          })
+      }
+      return KernelCase(
+        ElementwiseProblem.family,
+        "\(name.rawValue) of \(range.lowerBound) to \(range.upperBound)\(negative ? ", negative" : "")",
+        dtype,
+        inputs: inputs, bound: Bound(eps: isSingle ? eps : 8, of: .each)
+      ) { t in
+        ["y": t.builder.append(.elementwise(Elementwise(name)), inputs.map { t[$0.name] })[0]]
+      }
+    }
+    // Results stay normal numbers, whose last digit is worth an epsilon at most. A sigmoid adds 1 and divides.
+    return [
+      spread(.exp, 1e-30...88.7, eps: 1), spread(.exp, 80...1e30, eps: 1, negative: true),
+      spread(.elu, 1e-37...1e30, eps: 2), spread(.log, 1e-45...1e38, eps: 1), spread(.log, 0.5...2, eps: 1),
+      spread(.tanh, 1e-37...1e30, eps: 3),
+      spread(.sigmoid, 1e-30...87, eps: 2.5),
+    ]
   }
 
   /// NaN, infinities, zeros of both signs and equal operands, in all combinations.
