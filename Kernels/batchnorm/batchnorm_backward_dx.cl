@@ -3,6 +3,9 @@
 //   g = prologue(dy)    xhat = ((x - mean) - residual) * rstd,  rstd = 1 / sqrt(variance + epsilon),  m = outer * inner
 //   dx = scale * rstd * (g - dshift / m - xhat * dscale / m)
 //
+// On CPU devices as gain * (g - mean_g - (x - mean) * slope), with gain = scale * rstd, slope = rstd * dscale / m and
+// mean_g = dshift / m - residual * slope: the difference to the mean comes first, and is exact where the mean is large.
+//
 //   dx, dy, x                                               [outer, C, inner]
 //   scale, mean, residual, variance, dscale, dshift         [C]
 //
@@ -53,51 +56,43 @@ KEEL_CPU __kernel void batchnorm_backward_dx_rows(DX_PARAMETERS) {
   const size_t first = get_global_id(0) * linesPerItem, last = min(first + linesPerItem, (size_t)outer * C);
   const REAL m = (size_t)outer * inner;
   for (size_t line = first, col = line % C; line < last; line++, col = col + 1 == C ? 0 : col + 1) {
-    const REAL high = mean[col], low = residual[col], rstd = 1 / sqrt(variance[col] + epsilon);
-    const REAL gain = scale[col] * rstd, mean_g = dshift[col] / m, slope = dscale[col] / m;
+    const REAL high = mean[col], rstd = 1 / sqrt(variance[col] + epsilon), gain = scale[col] * rstd;
+    const REAL slope = dscale[col] / m * rstd, mean_g = dshift[col] / m - residual[col] * slope;
     const size_t end = (line + 1) * inner;
     size_t full = line * inner;
-    for (; full + 8 <= end; full += 8) {
-      REAL8 g = LOAD8_STORED(dy, full);
-      PROLOGUE(REAL8, LOAD8_STORED, g, full, 0, col);
-      const REAL8 xhat = ((LOAD8_STORED(x, full) - high) - low) * rstd;
-      STORE8_STORED(dx, full, gain * (g - mean_g - xhat * slope));
-    }
-    for (; full < end; full++) {
-      REAL g = LOAD1_STORED(dy, full);
-      PROLOGUE(REAL, LOAD1_STORED, g, full, 0, col);
-      const REAL xhat = ((LOAD1_STORED(x, full) - high) - low) * rstd;
-      STORE1_STORED(dx, full, gain * (g - mean_g - xhat * slope));
-    }
+#define DX_RUN(w, V)                                                         \
+  for (; full + w <= end; full += w) {                                       \
+    V g = LOAD##w##_STORED(dy, full);                                        \
+    PROLOGUE(V, LOAD##w##_STORED, g, full, 0, col);                          \
+    const V centred = LOAD##w##_STORED(x, full) - high;                      \
+    STORE##w##_RESULT(dx, full, gain * (g - mean_g - centred * slope));      \
+  }
+    DX_RUN(16, REAL16)
+    DX_RUN(8, REAL8)
+    DX_RUN(1, REAL)
   }
 }
 
 KEEL_CPU __kernel void batchnorm_backward_dx_columns(DX_PARAMETERS) {
-  const size_t left = get_global_id(0) * COLUMN_LINE, right = min(left + COLUMN_LINE, (size_t)C);
+  OWN_CHANNELS(left, right, get_global_id(0), COLUMN_LINE)
   const size_t first = get_global_id(1) * linesPerItem, last = min(first + linesPerItem, (size_t)outer);
+  const int lanes = LANES_OF(left, right);
   const REAL m = outer;
-  REAL8 highs[COLUMN_LINE / 8], lows[COLUMN_LINE / 8], rstds[COLUMN_LINE / 8];
-  REAL8 gains[COLUMN_LINE / 8], means[COLUMN_LINE / 8], slopes[COLUMN_LINE / 8];
-  for (size_t col = left; col < right; col += 8) {
-    const size_t k = (col - left) / 8;
-    const int lanes = min((size_t)8, right - col);
-    highs[k] = load_lanes(mean + col, lanes, 0);
-    lows[k] = load_lanes(residual + col, lanes, 0);
-    rstds[k] = (REAL)1 / sqrt(load_lanes(variance + col, lanes, 1) + epsilon);
-    gains[k] = load_lanes(scale + col, lanes, 0) * rstds[k];
-    means[k] = load_lanes(dshift + col, lanes, 0) / m;
-    slopes[k] = load_lanes(dscale + col, lanes, 0) / m;
-  }
-#define DX_LANES(lanes)                                                                           \
-  {                                                                                               \
-    const size_t full = row * C + col, k = (col - left) / 8;                                      \
-    const REAL8 g = load_gradient(dy, lanes, full, row, col PROLOGUE_ARGUMENTS);                  \
-    const REAL8 xhat = ((load_stored_lanes(x + full, lanes, 0) - highs[k]) - lows[k]) * rstds[k]; \
-    store_stored_lanes(dx + full, lanes, gains[k] * (g - means[k] - xhat * slopes[k]));           \
+  COLUMNS highs[VECTORS(COLUMN_LINE)], gains[VECTORS(COLUMN_LINE)];
+  COLUMNS means[VECTORS(COLUMN_LINE)], slopes[VECTORS(COLUMN_LINE)];
+  FOR_VECTORS(k, col, left, right) {
+    const COLUMNS rstd = (REAL)1 / sqrt(load_columns(variance + col, lanes, 1) + epsilon);
+    highs[k] = load_columns(mean + col, lanes, 0);
+    gains[k] = load_columns(scale + col, lanes, 0) * rstd;
+    slopes[k] = load_columns(dscale + col, lanes, 0) / m * rstd;
+    means[k] = load_columns(dshift + col, lanes, 0) / m - load_columns(residual + col, lanes, 0) * slopes[k];
   }
   for (size_t row = first; row < last; row++) {
-    size_t col = left;
-    for (; col + 8 <= right; col += 8) DX_LANES(8)
-    if (col < right) DX_LANES((int)(right - col))
+    FOR_VECTORS(k, col, left, right) {
+      const size_t full = row * C + col;
+      const COLUMNS g = load_gradient(dy, lanes, full, row, col PROLOGUE_ARGUMENTS);
+      const COLUMNS centred = load_stored_columns(x + full, lanes, 0) - highs[k];
+      store_dx(dx + full, lanes, gains[k] * (g - means[k] - centred * slopes[k]));
+    }
   }
 }

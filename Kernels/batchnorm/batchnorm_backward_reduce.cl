@@ -16,7 +16,8 @@
 //   batchnorm_backward_groups    GPU, any layout
 //   batchnorm_backward_rows      CPU, inner >= 8
 //   batchnorm_backward_columns   CPU, inner = 1
-// merge: global [C] or rounded up, any local size.
+// Two forms of `merge`, batchnorm_backward_merge and batchnorm_backward_merge_lanes, launched as those of
+// batchnorm_statistics.cl.
 //
 // Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy; operands of dy's shape or one element.
 
@@ -146,39 +147,56 @@ KEEL_CPU __kernel void batchnorm_backward_rows(PARTIAL_PARAMETERS) {
 }
 
 KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
-  const size_t left = get_global_id(0) * COLUMN_CHUNK, slice = get_global_id(1);
-  const size_t right = min(left + COLUMN_CHUNK, (size_t)C);
+  OWN_CHANNELS(left, right, get_global_id(0), COLUMN_CHUNK)
+  const size_t slice = get_global_id(1);
   const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
-  ColumnGradients gradients[COLUMN_CHUNK / 8];
-  for (size_t col = left; col < right; col += 8)
-    begin_gradients(&gradients[(col - left) / 8], mean + col, residual + col, min((size_t)8, right - col));
+  const int lanes = LANES_OF(left, right);
+  ColumnGradients gradients[VECTORS(COLUMN_CHUNK)];
+  FOR_VECTORS(k, col, left, right) begin_gradients(&gradients[k], mean + col, residual + col, lanes);
 
-  for (size_t row = begin; row < end; row += ROW_BLOCK / 2) {
-    const int n = min((size_t)ROW_BLOCK / 2, end - row);
-    for (size_t col = left; col < right; col += 8)
-      add_gradient_block(
-          &gradients[(col - left) / 8], dy, x, min((size_t)8, right - col), row, col, C, n PROLOGUE_ARGUMENTS);
+  for (size_t row = begin; row < end; row += ROW_BLOCK) {
+    const int n = min((size_t)ROW_BLOCK, end - row);
+    FOR_VECTORS(k, col, left, right)
+      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n PROLOGUE_ARGUMENTS);
   }
 
-  for (size_t col = left; col < right; col += 8) {
-    const ColumnGradients* result = &gradients[(col - left) / 8];
-    const int lanes = min((size_t)8, right - col);
-    const REAL8 rstd = (REAL)1 / sqrt(load_lanes(variance + col, lanes, 1) + epsilon);
-    store_lanes(workspace + slice * C + col, lanes, (result->product + result->product_lost) * rstd);
-    store_lanes(workspace + (slices + slice) * C + col, lanes, result->sum + result->sum_lost);
+  FOR_VECTORS(k, col, left, right) {
+    const ColumnGradients* result = &gradients[k];
+    const COLUMNS rstd = (REAL)1 / sqrt(load_columns(variance + col, lanes, 1) + epsilon);
+    store_columns(workspace + slice * C + col, lanes, (result->product + result->product_lost) * rstd);
+    store_columns(workspace + (slices + slice) * C + col, lanes, result->sum + result->sum_lost);
   }
 }
 
-__kernel void batchnorm_backward_merge(
-    __global REAL* restrict dscale, __global REAL* restrict dshift, __global const REAL* restrict workspace, int C,
-    int slices) {
+#define MERGE_PARAMETERS                                                                                   \
+  __global REAL *restrict dscale, __global REAL *restrict dshift, __global const REAL *restrict workspace, int C, \
+      int slices
+#define MERGE_SLICES(V, LOAD, STORE)                                             \
+  {                                                                              \
+    V sum = 0, product = 0, sum_lost = 0, product_lost = 0;                      \
+    for (size_t slice = 0; slice < slices; slice++) {                            \
+      __global const REAL* part = workspace + slice * C + c;                     \
+      ADD_KEEPING(V, product, product_lost, LOAD(part));                         \
+      ADD_KEEPING(V, sum, sum_lost, LOAD(part + (size_t)slices * C));            \
+    }                                                                            \
+    STORE(dscale + c, product + product_lost);                                   \
+    STORE(dshift + c, sum + sum_lost);                                           \
+  }
+
+__kernel void batchnorm_backward_merge(MERGE_PARAMETERS) {
   const size_t c = get_global_id(0);
   if (c >= C) return;
-  REAL sum = 0, product = 0, sum_lost = 0, product_lost = 0;
-  for (size_t slice = 0; slice < slices; slice++) {
-    ADD_KEEPING(REAL, product, product_lost, workspace[slice * C + c]);
-    ADD_KEEPING(REAL, sum, sum_lost, workspace[(slices + slice) * C + c]);
+#define LOAD_ONE(p) (*(p))
+#define STORE_ONE(p, v) (*(p) = (v))
+  MERGE_SLICES(REAL, LOAD_ONE, STORE_ONE)
+}
+
+KEEL_CPU __kernel void batchnorm_backward_merge_lanes(MERGE_PARAMETERS) {
+  const size_t left = get_global_id(0) * MERGE_CHANNELS, right = min(left + MERGE_CHANNELS, (size_t)C);
+  for (size_t c = left; c < right; c += 8) {
+    const int lanes = min((size_t)8, right - c);
+#define LOAD_SOME(p) load_lanes(p, lanes, 0)
+#define STORE_SOME(p, v) store_lanes(p, lanes, v)
+    MERGE_SLICES(REAL8, LOAD_SOME, STORE_SOME)
   }
-  dscale[c] = product + product_lost;
-  dshift[c] = sum + sum_lost;
 }

@@ -2,6 +2,9 @@
 //
 //   y = epilogue(scale * ((x - mean) - residual) * rstd + shift),  rstd = 1 / sqrt(variance + epsilon)
 //
+// On CPU devices as (x - mean) * (scale * rstd) + (shift - residual * (scale * rstd)): the difference comes first, and is
+// exact where the mean is large.
+//
 //   y, x                                        [outer, C, inner], STORED
 //   mean, residual, variance, scale, shift      [C]; residual is the low part of the mean, zeros if there is none
 //
@@ -12,7 +15,7 @@
 //   batchnorm_normalize_rows     CPU, inner >= 8: a work-item per linesPerItem runs of inner values;
 //                                global [ceil(outer * C / linesPerItem)], local [1]
 //   batchnorm_normalize_columns  CPU, inner = 1: a work-item per COLUMN_LINE channels of linesPerItem rows;
-//                                global [ceil(C / COLUMN_LINE), ceil(outer / linesPerItem)], local [1, 1]
+//                                global [max(ceil((C - 15) / COLUMN_LINE), 1), ceil(outer / linesPerItem)], local [1, 1]
 //
 // Slot EPILOGUE(V, LOAD, value, full, row, col): full the offset in y; operands of y's shape or one element.
 
@@ -50,47 +53,38 @@ __kernel void batchnorm_normalize_grid(NORMALIZE_PARAMETERS) {
 KEEL_CPU __kernel void batchnorm_normalize_rows(NORMALIZE_PARAMETERS) {
   const size_t first = get_global_id(0) * linesPerItem, last = min(first + linesPerItem, (size_t)outer * C);
   for (size_t line = first, col = line % C; line < last; line++, col = col + 1 == C ? 0 : col + 1) {
-    const REAL high = mean[col], low = residual[col], gain = scale[col], offset = shift[col];
-    const REAL rstd = 1 / sqrt(variance[col] + epsilon);
+    const REAL high = mean[col], gain = scale[col] * (1 / sqrt(variance[col] + epsilon));
+    const REAL offset = shift[col] - residual[col] * gain;
     const size_t end = (line + 1) * inner;
     size_t full = line * inner;
-    for (; full + 8 <= end; full += 8) {
-      REAL8 value = gain * (((LOAD8_STORED(x, full) - high) - low) * rstd) + offset;
-      EPILOGUE(REAL8, LOAD8_STORED, value, full, 0, col);
-      STORE8_STORED(y, full, value);
-    }
-    for (; full < end; full++) {
-      REAL value = gain * (((LOAD1_STORED(x, full) - high) - low) * rstd) + offset;
-      EPILOGUE(REAL, LOAD1_STORED, value, full, 0, col);
-      STORE1_STORED(y, full, value);
-    }
+#define NORMALIZE_RUN(w, V)                                     \
+  for (; full + w <= end; full += w) {                          \
+    V value = (LOAD##w##_STORED(x, full) - high) * gain + offset; \
+    EPILOGUE(V, LOAD##w##_STORED, value, full, 0, col);         \
+    STORE##w##_RESULT(y, full, value);                          \
+  }
+    NORMALIZE_RUN(16, REAL16)
+    NORMALIZE_RUN(8, REAL8)
+    NORMALIZE_RUN(1, REAL)
   }
 }
 
 KEEL_CPU __kernel void batchnorm_normalize_columns(NORMALIZE_PARAMETERS) {
-  const size_t left = get_global_id(0) * COLUMN_LINE, right = min(left + COLUMN_LINE, (size_t)C);
+  OWN_CHANNELS(left, right, get_global_id(0), COLUMN_LINE)
   const size_t first = get_global_id(1) * linesPerItem, last = min(first + linesPerItem, (size_t)outer);
-  REAL8 highs[COLUMN_LINE / 8], lows[COLUMN_LINE / 8], rstds[COLUMN_LINE / 8];
-  REAL8 gains[COLUMN_LINE / 8], offsets[COLUMN_LINE / 8];
-  for (size_t col = left; col < right; col += 8) {
-    const size_t k = (col - left) / 8;
-    const int lanes = min((size_t)8, right - col);
-    highs[k] = load_lanes(mean + col, lanes, 0);
-    lows[k] = load_lanes(residual + col, lanes, 0);
-    rstds[k] = (REAL)1 / sqrt(load_lanes(variance + col, lanes, 1) + epsilon);
-    gains[k] = load_lanes(scale + col, lanes, 0);
-    offsets[k] = load_lanes(shift + col, lanes, 0);
-  }
-#define NORMALIZE_LANES(lanes)                                                                    \
-  {                                                                                               \
-    const size_t full = row * C + col, k = (col - left) / 8;                                      \
-    const REAL8 xhat = ((load_stored_lanes(x + full, lanes, 0) - highs[k]) - lows[k]) * rstds[k]; \
-    const REAL8 value = gains[k] * xhat + offsets[k];                                             \
-    store_normalized(y, lanes, value, full, row, col EPILOGUE_ARGUMENTS);                         \
+  const int lanes = LANES_OF(left, right);
+  COLUMNS highs[VECTORS(COLUMN_LINE)], gains[VECTORS(COLUMN_LINE)], offsets[VECTORS(COLUMN_LINE)];
+  FOR_VECTORS(k, col, left, right) {
+    const COLUMNS rstd = (REAL)1 / sqrt(load_columns(variance + col, lanes, 1) + epsilon);
+    highs[k] = load_columns(mean + col, lanes, 0);
+    gains[k] = load_columns(scale + col, lanes, 0) * rstd;
+    offsets[k] = load_columns(shift + col, lanes, 0) - load_columns(residual + col, lanes, 0) * gains[k];
   }
   for (size_t row = first; row < last; row++) {
-    size_t col = left;
-    for (; col + 8 <= right; col += 8) NORMALIZE_LANES(8)
-    if (col < right) NORMALIZE_LANES((int)(right - col))
+    FOR_VECTORS(k, col, left, right) {
+      const size_t full = row * C + col;
+      const COLUMNS value = (load_stored_columns(x + full, lanes, 0) - highs[k]) * gains[k] + offsets[k];
+      store_normalized(y, lanes, value, full, row, col EPILOGUE_ARGUMENTS);
+    }
   }
 }

@@ -17,8 +17,11 @@
 //                                  256 items, width 1 where inner > 1, else a power of two up to 32
 //   batchnorm_statistics_rows      CPU, inner >= 8: a work-item per channel and slice; global [C, slices], local [1, 1]
 //   batchnorm_statistics_columns   CPU, inner = 1: a work-item per COLUMN_CHUNK channels and slice; global
-//                                  [ceil(C / COLUMN_CHUNK), slices], local [1, 1]
-// merge: global [C] or rounded up, any local size.
+//                                  [max(ceil((C - 15) / COLUMN_CHUNK), 1), slices], local [1, 1]
+// Two forms of `merge` with the same arguments:
+//   batchnorm_statistics_merge         any device: global [C] or rounded up, any local size
+//   batchnorm_statistics_merge_lanes   CPU: a work-item per MERGE_CHANNELS channels; global [ceil(C / MERGE_CHANNELS)],
+//                                      local [1]
 
 #include "batchnorm_columns.clh"
 #include "batchnorm_groups.clh"
@@ -189,50 +192,66 @@ KEEL_CPU __kernel void batchnorm_statistics_rows(
 KEEL_CPU __kernel void batchnorm_statistics_columns(
     __global REAL* restrict workspace, __global const STORED* restrict x, int outer, int C, int inner, int slices,
     long sliceLength) {
-  const size_t left = get_global_id(0) * COLUMN_CHUNK, slice = get_global_id(1);
-  const size_t right = min(left + COLUMN_CHUNK, (size_t)C);
+  OWN_CHANNELS(left, right, get_global_id(0), COLUMN_CHUNK)
+  const size_t slice = get_global_id(1);
   const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
-  ColumnMoments moments[COLUMN_CHUNK / 8];
-  for (size_t col = left; col < right; col += 8)
-    begin_columns(&moments[(col - left) / 8], x + col, min((size_t)8, right - col));
+  const int lanes = LANES_OF(left, right);
+  ColumnMoments moments[VECTORS(COLUMN_CHUNK)];
+  FOR_VECTORS(k, col, left, right) begin_columns(&moments[k], x + col, lanes);
 
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     const REAL share = (REAL)n / (REAL)(row - begin + n), seen = (REAL)(row - begin) * share;
-    for (size_t col = left; col < right; col += 8)
-      add_column_block(
-          &moments[(col - left) / 8], x + row * C + col, min((size_t)8, right - col), C, n, share, seen);
+    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen);
   }
 
-  for (size_t col = left; col < right; col += 8) {
-    const ColumnMoments* result = &moments[(col - left) / 8];
-    const int lanes = min((size_t)8, right - col);
-    store_lanes(workspace + slice * C + col, lanes, result->mean);
-    store_lanes(workspace + (slices + slice) * C + col, lanes, result->rest);
-    store_lanes(workspace + (2 * slices + slice) * C + col, lanes, result->M2 + result->lost);
+  FOR_VECTORS(k, col, left, right) {
+    store_columns(workspace + slice * C + col, lanes, moments[k].mean);
+    store_columns(workspace + (slices + slice) * C + col, lanes, moments[k].rest);
+    store_columns(workspace + (2 * slices + slice) * C + col, lanes, moments[k].M2 + moments[k].lost);
   }
 }
 
-__kernel void batchnorm_statistics_merge(
-    __global REAL* restrict mean, __global REAL* restrict residual, __global REAL* restrict variance,
-    __global const STORED* restrict x, __global const REAL* restrict workspace, int outer, int C, int inner, int slices,
-    long sliceLength) {
-  const size_t c = get_global_id(0);
-  if (c >= C) return;
-  const long m = (long)outer * inner;
+#define MERGE_PARAMETERS                                                                           \
+  __global REAL *restrict mean, __global REAL *restrict residual, __global REAL *restrict variance, \
+      __global const STORED *restrict x, __global const REAL *restrict workspace, int outer, int C, \
+      int inner, int slices, long sliceLength
 
-  long count = 0;
-  REAL centre = 0, rest = 0, M2 = 0, lost = 0;
-  for (size_t slice = 0; slice < slices; slice++) {
-    const long n = min(sliceLength, m - (long)slice * sliceLength);
-    MERGE_MOMENTS(
-        REAL, count, centre, rest, M2, lost, n, workspace[slice * C + c], workspace[(slices + slice) * C + c],
-        workspace[(2 * slices + slice) * C + c]);
+// Merges the slices of the channels from c on; LOAD(p) and STORE(p, v) move their values, `leader` is the first of each.
+#define MERGE_SLICES(V, LOAD, STORE, leader)                                                                     \
+  {                                                                                                              \
+    const long m = (long)outer * inner;                                                                          \
+    long count = 0;                                                                                              \
+    V centre = 0, rest = 0, M2 = 0, lost = 0;                                                                    \
+    for (size_t slice = 0; slice < slices; slice++) {                                                            \
+      const long n = min(sliceLength, m - (long)slice * sliceLength);                                            \
+      __global const REAL* part = workspace + slice * C + c;                                                     \
+      const size_t next = (size_t)slices * C;                                                                    \
+      MERGE_MOMENTS(V, count, centre, rest, M2, lost, n, LOAD(part), LOAD(part + next), LOAD(part + 2 * next));  \
+    }                                                                                                            \
+    LEADING_BITS(V, origin, leader);                                                                             \
+    SPLIT_SUM(V, high, low, origin, centre, rest);                                                               \
+    STORE(mean + c, high);                                                                                       \
+    STORE(residual + c, low);                                                                                    \
+    STORE(variance + c, (M2 + lost) / (REAL)m);                                                                  \
   }
 
-  LEADING_BITS(REAL, origin, LOAD1_STORED(x, c * inner));
-  SPLIT_SUM(REAL, high, low, origin, centre, rest);
-  mean[c] = high;
-  residual[c] = low;
-  variance[c] = (M2 + lost) / m;
+__kernel void batchnorm_statistics_merge(MERGE_PARAMETERS) {
+  const size_t c = get_global_id(0);
+  if (c >= C) return;
+#define LOAD_ONE(p) (*(p))
+#define STORE_ONE(p, v) (*(p) = (v))
+  MERGE_SLICES(REAL, LOAD_ONE, STORE_ONE, LOAD1_STORED(x, c * inner))
+}
+
+KEEL_CPU __kernel void batchnorm_statistics_merge_lanes(MERGE_PARAMETERS) {
+  const size_t left = get_global_id(0) * MERGE_CHANNELS, right = min(left + MERGE_CHANNELS, (size_t)C);
+  for (size_t c = left; c < right; c += 8) {
+    const int lanes = min((size_t)8, right - c);
+    REAL leaders[8];
+    for (int l = 0; l < 8; l++) leaders[l] = LOAD1_STORED(x, (c + min(l, lanes - 1)) * inner);
+#define LOAD_SOME(p) load_lanes(p, lanes, 0)
+#define STORE_SOME(p, v) store_lanes(p, lanes, v)
+    MERGE_SLICES(REAL8, LOAD_SOME, STORE_SOME, vload8(0, leaders))
+  }
 }

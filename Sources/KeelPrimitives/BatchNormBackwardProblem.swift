@@ -44,8 +44,9 @@ public struct BatchNormBackwardProblem: KernelProblem {
   /// Bytes of so many passes over x, dy or dx.
   private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
 
-  private func spec(_ file: String) -> ProgramSpec {
+  private func spec(_ file: String, _ form: BatchNormForm) -> ProgramSpec {
     var spec = ProgramSpec(file, dtype.arithmetic, stored: dtype)
+    form.define(in: &spec, extents)
     prologue?.fill("PROLOGUE", in: &spec, isStored: true)
     return spec
   }
@@ -53,7 +54,7 @@ public struct BatchNormBackwardProblem: KernelProblem {
   private func fused(_ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
     let launch = BatchNormForm.fused.partialLaunch(extents)
     return try context.bind(
-      "batchnorm_backward_fused", of: spec("batchnorm_backward_fused.cl"),
+      "batchnorm_backward_fused", of: spec("batchnorm_backward_fused.cl", .fused),
       (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) }
         + [.real(epsilon), .int(extents.outer), .int(extents.channels)], global: launch.global, local: launch.local,
       label: label, flops: 12 * Double(extents.count), bytes: bytes(3))
@@ -63,8 +64,8 @@ public struct BatchNormBackwardProblem: KernelProblem {
   private func sliced(_ form: BatchNormForm, _ operands: Operands, _ context: ComputeContext) throws -> [BoundLaunch] {
     guard let workspace = operands.workspace else { throw PrimitiveError(Self.family, "expects a workspace") }
     let (e, o, i, slices) = (extents, operands.outputs, operands.inputs, form.slices(extents))
-    let reduce = spec("batchnorm_backward_reduce.cl")
-    let (partial, result) = (form.partialLaunch(e), form.resultLaunch(e))
+    let reduce = spec("batchnorm_backward_reduce.cl", form)
+    let (partial, merge, result) = (form.partialLaunch(e), form.mergeLaunch(e), form.resultLaunch(e))
     return [
       try context.bind(
         "batchnorm_backward\(form.partialSuffix)", of: reduce,
@@ -72,11 +73,11 @@ public struct BatchNormBackwardProblem: KernelProblem {
           + [.real(epsilon)] + e.sizes + [.int(slices.count), .long(slices.length)], global: partial.global,
         local: partial.local, label: label, flops: 6 * Double(e.count), bytes: bytes(2)),
       try context.bind(
-        "batchnorm_backward_merge", of: reduce,
-        [o[1], o[2], workspace].map { .buffer($0) } + [.int(e.channels), .int(slices.count)], global: [e.channels],
-        label: label),
+        "batchnorm_backward_merge\(merge.suffix)", of: reduce,
+        [o[1], o[2], workspace].map { .buffer($0) } + [.int(e.channels), .int(slices.count)],
+        global: merge.launch.global, local: merge.launch.local, label: label),
       try context.bind(
-        "batchnorm_backward_dx\(form.resultSuffix)", of: spec("batchnorm_backward_dx.cl"),
+        "batchnorm_backward_dx\(form.resultSuffix)", of: spec("batchnorm_backward_dx.cl", form),
         ([o[0]] + i + [o[1], o[2]] + operands.extras).map { .buffer($0) }
           + [.real(epsilon)] + e.sizes + [.int(result.linesPerItem)], global: result.launch.global,
         local: result.launch.local, label: label, flops: 6 * Double(e.count), bytes: bytes(3)),

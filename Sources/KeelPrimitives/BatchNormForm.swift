@@ -4,8 +4,12 @@ import KeelCore
 enum BatchNormForm: String, CaseIterable {
   /// CPU, small [rows, C]: everything in one launch, a work-item for 16 channels.
   case fused
+  /// CPU, large [rows, C]: as `columns`, and the result is written past the caches.
+  case streamedColumns
   /// CPU, [rows, C]: a work-item for many channels of some rows.
   case columns
+  /// CPU, large, inner ≥ 16: as `rows`, and the result is written past the caches.
+  case streamedRows
   /// CPU, inner ≥ 8: a work-item for runs of the inner axis.
   case rows
   /// GPU: a work-group for channels and a slice.
@@ -21,6 +25,7 @@ enum BatchNormForm: String, CaseIterable {
 
   // As in batchnorm.clh and batchnorm_groups.clh.
   private static let columnsOwned = 16
+  private static let mergeChannels = 64
   private static let columnChunk = 256
   private static let columnLine = 1024
   private static let groupItems = 256
@@ -28,7 +33,10 @@ enum BatchNormForm: String, CaseIterable {
   func takes(_ e: ChannelExtents, _ profile: DeviceProfile) -> Bool {
     switch self {
     case .fused, .columns: profile.isCPU && e.inner == 1
+    // Lines of 64 bytes.
+    case .streamedColumns: profile.isCPU && e.inner == 1 && e.channels % 16 == 0
     case .rows: profile.isCPU && e.inner >= 8
+    case .streamedRows: profile.isCPU && e.inner % 16 == 0
     case .groups: profile.maxWorkGroupSize >= Self.groupItems
     case .naive: true
     }
@@ -38,6 +46,7 @@ enum BatchNormForm: String, CaseIterable {
     switch self {
     // Where three launches cost more than full vectors and all cores gain.
     case .fused: e.count <= 1 << 15
+    case .streamedColumns, .streamedRows: e.count * DType.float32.byteCount >= streamedBytes
     case .groups: !profile.isCPU
     case .columns, .rows, .naive: true
     }
@@ -46,20 +55,25 @@ enum BatchNormForm: String, CaseIterable {
   /// A function of the shape alone, so that the bits do not depend on the device.
   func slices(_ e: ChannelExtents) -> Slices {
     switch self {
-    case .columns: Slices(values: e.outer, atLeast: max(64, (1 << 15) / min(e.channels, Self.columnChunk)), of: 8)
+    case .columns, .streamedColumns:
+      Slices(values: e.outer, atLeast: max(64, (1 << 15) / min(e.channels, Self.columnChunk)), of: 8)
     // Whole runs where they are not long: the runs of a slice follow one another in memory, channel after channel.
-    case .rows: Slices(values: e.values, atLeast: 2048, of: e.inner <= 1 << 14 ? e.inner : 256)
+    case .rows, .streamedRows: Slices(values: e.values, atLeast: 2048, of: e.inner <= 1 << 14 ? e.inner : 256)
     case .fused, .groups, .naive: Slices(values: e.values)
     }
   }
+
+  /// Work-items along the channels of [rows, C]: the last has up to 15 more, so that few channels are not left alone.
+  private static func chunks(_ e: ChannelExtents, of chunk: Int) -> Int { max(divideUp(e.channels - 15, chunk), 1) }
 
   /// The launch of the kernels that sum slices.
   func partialLaunch(_ e: ChannelExtents) -> Launch {
     let slices = slices(e).count
     switch self {
-    case .fused: return Launch(global: [divideUp(e.channels, Self.columnsOwned)], local: [1])
-    case .columns: return Launch(global: [divideUp(e.channels, Self.columnChunk), slices], local: [1, 1])
-    case .rows: return Launch(global: [e.channels, slices], local: [1, 1])
+    case .fused: return Launch(global: [Self.chunks(e, of: Self.columnsOwned)], local: [1])
+    case .columns, .streamedColumns:
+      return Launch(global: [Self.chunks(e, of: Self.columnChunk), slices], local: [1, 1])
+    case .rows, .streamedRows: return Launch(global: [e.channels, slices], local: [1, 1])
     case .groups:
       var width = 1
       while e.inner == 1, width < min(e.channels, 32) { width *= 2 }
@@ -73,11 +87,11 @@ enum BatchNormForm: String, CaseIterable {
   func resultLaunch(_ e: ChannelExtents) -> (launch: Launch, linesPerItem: Int) {
     switch self {
     case .fused: return (partialLaunch(e), 1)
-    case .columns:
+    case .columns, .streamedColumns:
       let lines = max(1, (1 << 14) / min(e.channels, Self.columnLine))
-      let global = [divideUp(e.channels, Self.columnLine), divideUp(e.outer, lines)]
+      let global = [Self.chunks(e, of: Self.columnLine), divideUp(e.outer, lines)]
       return (Launch(global: global, local: [1, 1]), lines)
-    case .rows:
+    case .rows, .streamedRows:
       let lines = max(1, 4096 / e.inner)
       return (Launch(global: [divideUp(e.outer * e.channels, lines)], local: [1]), lines)
     case .groups:
@@ -90,15 +104,37 @@ enum BatchNormForm: String, CaseIterable {
     }
   }
 
+  /// The launch of the kernels that merge slices, and the end of their names.
+  func mergeLaunch(_ e: ChannelExtents) -> (launch: Launch, suffix: String) {
+    switch self {
+    case .groups, .naive: (Launch(global: [e.channels], local: nil), "")
+    default: (Launch(global: [divideUp(e.channels, Self.mergeChannels)], local: [1]), "_lanes")
+    }
+  }
+
   /// The end of the name of a kernel that sums slices.
-  var partialSuffix: String { self == .naive ? "_partial" : "_\(rawValue)" }
+  var partialSuffix: String { self == .naive ? "_partial" : "_\(kernels)" }
 
   /// The end of the name of a kernel that makes y or dx.
   var resultSuffix: String {
     switch self {
     case .naive: ""
     case .groups: "_grid"
-    case .fused, .columns, .rows: "_\(rawValue)"
+    default: "_\(kernels)"
     }
+  }
+
+  private var kernels: String {
+    switch self {
+    case .streamedColumns: Self.columns.rawValue
+    case .streamedRows: Self.rows.rawValue
+    default: rawValue
+    }
+  }
+
+  /// The parameters of the kernels.
+  func define(in spec: inout ProgramSpec, _ e: ChannelExtents) {
+    if self == .streamedRows || self == .streamedColumns { spec.define("STREAMS", "1") }
+    if e.inner == 1, e.channels < 16 { spec.define("COLUMN_LANES", "8") }
   }
 }

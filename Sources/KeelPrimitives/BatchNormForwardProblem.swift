@@ -44,8 +44,9 @@ public struct BatchNormForwardProblem: KernelProblem {
   /// Bytes of so many passes over x or y.
   private func bytes(_ passes: Int) -> Double { Double(passes * extents.count * dtype.byteCount) }
 
-  private func spec(_ file: String, slot: Bool = true) -> ProgramSpec {
+  private func spec(_ file: String, _ form: BatchNormForm, slot: Bool = true) -> ProgramSpec {
     var spec = ProgramSpec(file, dtype.arithmetic, stored: dtype)
+    form.define(in: &spec, extents)
     if slot { epilogue?.fill("EPILOGUE", in: &spec, isStored: true) }
     return spec
   }
@@ -53,7 +54,7 @@ public struct BatchNormForwardProblem: KernelProblem {
   private func fused(_ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
     let launch = BatchNormForm.fused.partialLaunch(extents)
     return try context.bind(
-      "batchnorm_forward_fused", of: spec("batchnorm_forward_fused.cl"),
+      "batchnorm_forward_fused", of: spec("batchnorm_forward_fused.cl", .fused),
       (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) }
         + [.real(epsilon), .int(extents.outer), .int(extents.channels)], global: launch.global, local: launch.local,
       label: label, flops: 10 * Double(extents.count), bytes: bytes(2))
@@ -63,18 +64,19 @@ public struct BatchNormForwardProblem: KernelProblem {
   private func sliced(_ form: BatchNormForm, _ operands: Operands, _ context: ComputeContext) throws -> [BoundLaunch] {
     guard let workspace = operands.workspace else { throw PrimitiveError(Self.family, "expects a workspace") }
     let (e, o, i, slices) = (extents, operands.outputs, operands.inputs, form.slices(extents))
-    let statistics = spec("batchnorm_statistics.cl", slot: false)
-    let (partial, result) = (form.partialLaunch(e), form.resultLaunch(e))
+    let statistics = spec("batchnorm_statistics.cl", form, slot: false)
+    let (partial, merge, result) = (form.partialLaunch(e), form.mergeLaunch(e), form.resultLaunch(e))
     let sizes = e.sizes + [.int(slices.count), .long(slices.length)]
     return [
       try context.bind(
         "batchnorm_statistics\(form.partialSuffix)", of: statistics, [.buffer(workspace), .buffer(i[0])] + sizes,
         global: partial.global, local: partial.local, label: label, flops: 4 * Double(e.count), bytes: bytes(1)),
       try context.bind(
-        "batchnorm_statistics_merge", of: statistics,
-        [o[1], o[2], o[3], i[0], workspace].map { .buffer($0) } + sizes, global: [e.channels], label: label),
+        "batchnorm_statistics_merge\(merge.suffix)", of: statistics,
+        [o[1], o[2], o[3], i[0], workspace].map { .buffer($0) } + sizes, global: merge.launch.global,
+        local: merge.launch.local, label: label),
       try context.bind(
-        "batchnorm_normalize\(form.resultSuffix)", of: spec("batchnorm_normalize.cl"),
+        "batchnorm_normalize\(form.resultSuffix)", of: spec("batchnorm_normalize.cl", form),
         ([o[0], i[0], o[1], o[2], o[3], i[1], i[2]] + operands.extras).map { .buffer($0) }
           + [.real(epsilon)] + e.sizes + [.int(result.linesPerItem)], global: result.launch.global,
         local: result.launch.local, label: label, flops: 4 * Double(e.count), bytes: bytes(2)),

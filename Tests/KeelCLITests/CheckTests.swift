@@ -97,7 +97,7 @@ extension ToolTests {
       Plant(
         testDescription: "unbiased variance for the batch's",
         edits: [
-          ("batchnorm/batchnorm_statistics.cl", "(M2 + lost) / m;", "(M2 + lost) / max(m - 1, 1L);"),
+          ("batchnorm/batchnorm_statistics.cl", "(M2 + lost) / (REAL)m", "(M2 + lost) / (REAL)max(m - 1, 1L)"),
           ("batchnorm/batchnorm_forward_fused.cl", "/ (REAL)rows;", "/ (REAL)max(rows - 1, 1);"),
         ], families: ["batchNormForward", "batchNormBackward"]),
     ]

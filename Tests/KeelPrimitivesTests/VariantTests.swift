@@ -37,6 +37,11 @@ import Testing
     #expect(try batchNorm([256, 128], 1).variant(on: cpu).name == "fused")
     #expect(try batchNorm([256, 129], 1).variant(on: cpu).name == "columns")
     #expect(try batchNorm([32, 10, 8], 1).variant(on: cpu).name == "rows")
+    // 16 MB and more, in whole lines, past the caches.
+    #expect(try batchNorm([1 << 16, 64], 1).variant(on: cpu).name == "streamedColumns")
+    #expect(try batchNorm([1 << 16, 65], 1).variant(on: cpu).name == "columns")
+    #expect(try batchNorm([1 << 10, 64, 64], 1).variant(on: cpu).name == "streamedRows")
+    #expect(try batchNorm([1 << 10, 64, 65], 1).variant(on: cpu).name == "rows")
     #expect(try batchNorm([32, 10, 7], 1).variant(on: cpu).name == "naive")
     #expect(try batchNorm([32, 10], 1).variant(on: gpu).name == "groups")
     func backward(_ shape: Shape) -> BatchNormBackwardProblem {
@@ -57,6 +62,9 @@ import Testing
     #expect(try ReductionProblem(.sum, outer: 1, reduced: 16384, inner: 1).variant(on: cpu).name == "rows")
     #expect(try ReductionProblem(.sum, outer: 3, reduced: 31, inner: 1).variant(on: cpu).name == "naive")
     #expect(try ReductionProblem(.sum, outer: 3, reduced: 31, inner: 8).variant(on: cpu).name == "columns")
+    #expect(try ReductionProblem(.sum, outer: 1, reduced: 1 << 20, inner: 8).variant(on: cpu).name == "columns")
+    #expect(try SoftmaxProblem(.forward, rows: 32, classes: 10).variant(on: cpu).name == "rows")
+    #expect(try SoftmaxProblem(.forward, rows: 32, classes: 10).variant(on: gpu).name == "naive")
   }
 
   @Test func forcedVariantIsTakenOrRefused() throws {
