@@ -4,12 +4,12 @@
 //
 //   to, from  [items · block · 16]
 //
-// A work-item copies `block` vectors of 16. On CPU devices they lie side by side and, where the compiler can say so, the
-// stores bypass the caches: a line that is written whole need not be read before. Elsewhere neighbouring work-items
-// copy neighbouring quarters of a vector.
+// A work-item copies `block` vectors of 16. On CPU devices they lie side by side. Elsewhere neighbouring work-items copy
+// neighbouring quarters of a vector.
 //
 // Launch: global [items], local [1] for CPU devices; global [items · 4] with block 1, any local size, elsewhere.
-// Parameter: PROBE_CPU 1 for CPU devices.
+// Parameters: PROBE_CPU 1 for CPU devices; PROBE_STREAMS 1 for stores that bypass their caches where the compiler can
+// say so: a line that is written whole need not be read before, but what fits a cache is slower so.
 
 #include "real.clh"
 
@@ -17,7 +17,11 @@
 #define PROBE_CPU 0
 #endif
 
-#ifdef __has_builtin
+#ifndef PROBE_STREAMS
+#define PROBE_STREAMS 0
+#endif
+
+#if PROBE_STREAMS && defined(__has_builtin)
 #if __has_builtin(__builtin_nontemporal_store)
 #define STREAM(p, i, v) __builtin_nontemporal_store(v, (__global REAL16*)(p) + (i))
 #endif

@@ -2,19 +2,27 @@ import KeelCL
 import KeelCore
 
 /// The two roofs of a device, found by running at them: nothing computes faster than independent fused multiply-adds in
-/// registers, and nothing moves data faster than a copy of buffers that no cache holds.
+/// registers, and nothing moves data faster than a copy of buffers.
 ///
 /// A probe takes some milliseconds. It is meant to run beside what it is compared with: machines change their speed.
 public struct Roofline {
   private let context: ComputeContext
   private let multiplyAdds: CompiledLaunch
-  private let copies: CompiledLaunch
+  /// With plain stores and with such that bypass the caches.
+  private let copies: [CompiledLaunch]
+  /// How many copies take long enough for the clock.
+  private let copyCount: Int
 
-  /// Bytes of each of the two buffers of a copy: more than caches hold.
-  static let copyBytes = 64 << 20
+  /// Bytes that a copy reads and writes together: more than caches hold.
+  public static let uncachedBytes = 128 << 20
+  /// Seconds that a run of copies should take.
+  private static let runSeconds = 0.004
 
   /// Builds the probes and runs each once.
-  public init(_ context: ComputeContext) throws {
+  ///
+  /// - Parameter workingSet: bytes that a copy reads and writes together. What the caches hold is copied there, over and
+  ///   over.
+  public init(_ context: ComputeContext, workingSet: Int = Roofline.uncachedBytes) throws {
     self.context = context
     let isCPU = context.profile.isCPU
     let units = context.profile.computeUnits
@@ -30,32 +38,40 @@ public struct Roofline {
         [.buffer(try context.buffer(byteCount: items * 4)), .int(iterations), .real(0.5), .real(0.5)],
         global: [items], isSingleItem: isCPU, label: "", flops: Double(items * iterations * lanes) * 2))
 
-    let byteCount = min(Self.copyBytes, context.profile.maxAllocationBytes / 4) & ~(1 << 16 - 1)
-    let block = isCPU ? 1024 : 1
+    // Whole vectors of 16, some sixteen work-items at least.
+    let vectors = max(min(workingSet / 2, context.profile.maxAllocationBytes / 4) / 64, 1)
+    let block = isCPU ? min(max(vectors / 16, 1), 1024) : 1
+    let byteCount = vectors / block * block * 64
+    let buffers = try (0..<2).map { _ in KernelArgument.buffer(try context.buffer(byteCount: byteCount)) }
     spec.file = "probe_copy.cl"
-    copies = try context.compile(
-      context.bind(
-        "probe_copy", of: spec,
-        [
-          .buffer(try context.buffer(byteCount: byteCount)), .buffer(try context.buffer(byteCount: byteCount)),
-          .int(block),
-        ], global: [byteCount / (isCPU ? block * 64 : 16)], isSingleItem: isCPU, label: "",
-        bytes: Double(byteCount) * 2))
+    copies = try ["0", "1"].map { streams in
+      var spec = spec
+      spec.define("PROBE_STREAMS", streams)
+      return try context.compile(
+        context.bind(
+          "probe_copy", of: spec, buffers + [.int(block)], global: [byteCount / (isCPU ? block * 64 : 16)],
+          isSingleItem: isCPU, label: "", bytes: Double(byteCount) * 2))
+    }
     // The first launch of a kernel pays for what the driver compiles then.
-    _ = try (flopsPerSecond(), bytesPerSecond())
+    _ = try Self.seconds(multiplyAdds, 1, context)
+    for copy in copies { _ = try Self.seconds(copy, 1, context) }
+    copyCount = try max(1, Int(Self.runSeconds / Self.seconds(copies[0], 1, context)))
   }
 
   /// Floating-point operations a second in single precision, in one run.
-  public func flopsPerSecond() throws -> Double { multiplyAdds.flops / (try seconds(multiplyAdds)) }
+  public func flopsPerSecond() throws -> Double { multiplyAdds.flops / (try Self.seconds(multiplyAdds, 1, context)) }
 
-  /// Bytes a second that are read and written together, in one run.
-  public func bytesPerSecond() throws -> Double { copies.bytes / (try seconds(copies)) }
+  /// Bytes a second that are read and written together, in one run of the faster of the two kinds of stores.
+  public func bytesPerSecond() throws -> Double {
+    try copies.map { $0.bytes / (try Self.seconds($0, copyCount, context)) }.max() ?? 0
+  }
 
-  private func seconds(_ launch: CompiledLaunch) throws -> Double {
+  /// Seconds of a launch, as the mean of `count` one after another.
+  private static func seconds(_ launch: CompiledLaunch, _ count: Int, _ context: ComputeContext) throws -> Double {
     try context.queue.finish()
     let begin = ContinuousClock.now
-    try launch.enqueue(on: context.queue)
+    for _ in 0..<count { try launch.enqueue(on: context.queue) }
     try context.queue.finish()
-    return (ContinuousClock.now - begin) / .seconds(1)
+    return (ContinuousClock.now - begin) / .seconds(1) / Double(count)
   }
 }

@@ -51,6 +51,57 @@ extension ToolTests {
       }
     }
 
+    @Test func benchOfBatchNorm() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run(
+        "bench", "batchnorm", "--shape", "3x16x5x7", "--shape", "40x9", "--variant", "naive", "--repeat", "2", "--json")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      let rows = try #require(try outcome.json()["rows"] as? [[String: Any]])
+      #expect(
+        rows.map { $0["name"] as? String } == [
+          "forward [3, 16, 5, 7], C first", "backward [3, 16, 5, 7], C first", "forward [3, 5, 7, 16], C last",
+          "backward [3, 5, 7, 16], C last", "forward [40, 9], C last", "backward [40, 9], C last",
+        ])
+      let counts: [Double] = [12 * 1680, 20 * 1680, 12 * 1680, 20 * 1680, 12 * 360, 20 * 360]
+      try expectRates(rows, bytes: counts)
+      // In one launch, on a CPU, a channel stays in the cache.
+      guard try Device.best().kind == .cpu else { return }
+      let fused = try tool.run("bench", "batchnorm", "--shape", "40x9", "--repeat", "1", "--json")
+      try expectRates(try #require(try fused.json()["rows"] as? [[String: Any]]), bytes: [8 * 360, 12 * 360])
+    }
+
+    @Test func benchOfElementwiseWork() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run("bench", "elementwise", "--elements", "2000", "--repeat", "1", "--json")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      let rows = try #require(try outcome.json()["rows"] as? [[String: Any]])
+      let adam = try #require(rows.first { $0["name"] as? String == "Adam of 2,000" })
+      let chain = try #require(rows.first { $0["name"] as? String == "relu(a·b + c)" })
+      try expectRates([adam, chain], bytes: [28 * 2000, 16 * 2000])
+      let sums = try tool.run(
+        "bench", "elementwise", "--elements", "2048", "--only", "sum of", "--repeat", "1", "--launches")
+      #expect(sums.code == 0, "\(sums.errors)")
+      for text in ["sum of rows", "sum of columns", "sum of all", "\n  reduce_"] {
+        #expect(sums.output.contains(text), "\(text) in \(sums.output)")
+      }
+      #expect(!sums.output.contains("Adam"))
+    }
+
+    /// The bytes that are counted, and rates that follow from them.
+    private func expectRates(_ rows: [[String: Any]], bytes: [Double]) throws {
+      #expect(rows.map { $0["bytes"] as? Double } == bytes)
+      for row in rows {
+        let microseconds = try #require(row["microseconds"] as? Double)
+        #expect(try #require(row["median"] as? Double) >= microseconds)
+        let (count, rate) = (try #require(row["bytes"] as? Double), try #require(row["gigabytesPerSecond"] as? Double))
+        #expect(abs(rate * microseconds * 1e3 - count) < 1e-6 * count)
+        let copy = try #require(row["copyGigabytesPerSecond"] as? Double)
+        #expect(abs(try #require(row["shareOfCopy"] as? Double) * copy - rate) < 1e-6 * rate)
+      }
+    }
+
     @Test func comparisonWithOpenBLAS() throws {
       let tool = try Tool()
       defer { tool.remove() }

@@ -37,7 +37,10 @@ import Testing
       ["bench", "step", "--recipe", "nonsense"], ["bench", "gemm", "--shape", "2x3"],
       ["bench", "gemm", "--shape", "2x3x0"], ["bench", "gemm", "--shape", "2x3x4x5"],
       ["bench", "gemm", "--shape", "9000x1x1"], ["bench", "gemm", "--transpose", "N"],
-      ["bench", "gemm", "--repeat", "0"], ["nonsense"],
+      ["bench", "gemm", "--repeat", "0"], ["bench", "batchnorm", "--shape", "32"],
+      ["bench", "batchnorm", "--shape", "32x0"], ["bench", "batchnorm", "--shape", "65536x65536"],
+      ["bench", "batchnorm", "--layout", "middle"], ["bench", "elementwise", "--elements", "1000"],
+      ["bench", "elementwise", "--only", "nothing like this"], ["nonsense"],
     ] {
       let error = #expect(throws: (any Error).self, "\(arguments)") { try KeelCommand.parseAsRoot(arguments) }
       if let error { #expect(ErrorReport(error).code == 64, "\(arguments)") }

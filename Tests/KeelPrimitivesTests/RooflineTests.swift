@@ -4,10 +4,12 @@ import Testing
 
 @Suite struct RooflineTests {
   @Test(arguments: try Device.all()) func probesRun(_ device: Device) throws {
-    let roofline = try Roofline(try ComputeContext(device))
-    for rate in [try roofline.flopsPerSecond(), try roofline.bytesPerSecond()] {
-      // Between a pocket calculator and all machines of the world: the unit is right, and nothing was optimized away.
-      #expect(rate > 1e6 && rate < 1e18, "\(device.name): \(rate)")
+    for workingSet in [Roofline.uncachedBytes, 1 << 20, 100] {
+      let roofline = try Roofline(try ComputeContext(device), workingSet: workingSet)
+      for rate in [try roofline.flopsPerSecond(), try roofline.bytesPerSecond()] {
+        // Between a pocket calculator and all machines of the world: the unit is right, and nothing was optimized away.
+        #expect(rate > 1e6 && rate < 1e18, "\(device.name): \(rate)")
+      }
     }
   }
 }

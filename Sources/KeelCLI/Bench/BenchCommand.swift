@@ -10,8 +10,8 @@ struct BenchCommand: AsyncParsableCommand {
       `keel bench --compare --help` says how.
       """,
     subcommands: [
-      BenchStepCommand.self, BenchGemmCommand.self, BenchScaleCommand.self, BenchStartupCommand.self,
-      BenchCompareCommand.self,
+      BenchStepCommand.self, BenchGemmCommand.self, BenchBatchNormCommand.self, BenchElementwiseCommand.self,
+      BenchScaleCommand.self, BenchStartupCommand.self, BenchCompareCommand.self,
     ], defaultSubcommand: BenchCompareCommand.self)
 }
 

@@ -1,0 +1,165 @@
+import ArgumentParser
+import Foundation
+import Keel
+
+/// Work on a device that memory should bound: its launches, and the bytes that they have to move.
+struct MemoryBenchmark {
+  let title: String
+  let variant: String
+  /// Bytes that are read and written, at least.
+  let bytes: Double
+  let flops: Double
+  let launchCount: Int
+  /// Bytes of all operands.
+  let workingSet: Int
+  private let context: ComputeContext
+  private let launches: [CompiledLaunch]
+
+  /// - Parameters:
+  ///   - forced: the variant's name; nil for the one that the library chooses.
+  ///   - outputs: of the problem, in order; where an output is changed in place it is no input.
+  ///   - bytes: that are read and written, from the number of launches; nil for all outputs and inputs once.
+  init<Problem: KernelProblem>(
+    _ title: String, _ problem: Problem, forced: String?, outputs: [Buffer], inputs: [Buffer],
+    bytes: ((_ launchCount: Int) -> Double)? = nil, on context: ComputeContext
+  ) throws {
+    self.title = title
+    self.context = context
+    let chosen = try problem.variant(on: context.profile, forced: forced.map { [Problem.family: $0] } ?? [:])
+    variant = chosen.name
+    let workspaceBytes = chosen.workspaceBytes(problem)
+    let operands = Operands(
+      outputs: outputs, inputs: inputs,
+      workspace: workspaceBytes > 0 ? try context.buffer(byteCount: workspaceBytes) : nil)
+    launches = try chosen.bind(problem, operands, context).map { try context.compile($0) }
+    launchCount = launches.count
+    workingSet = (outputs + inputs).reduce(0) { $0 + $1.byteCount }
+    self.bytes = bytes?(launchCount) ?? Double(workingSet)
+    flops = launches.reduce(0) { $0 + $1.flops }
+  }
+
+  /// Seconds of the work, as the mean of `count` that are given to the queue one after another.
+  func seconds(count: Int) throws -> Double { try seconds(of: launches, count: count) }
+
+  private func seconds(of launches: [CompiledLaunch], count: Int) throws -> Double {
+    try Timing.seconds {
+      for _ in 0..<count {
+        for launch in launches { try launch.enqueue(on: context.queue) }
+      }
+      try context.queue.finish()
+    } / Double(count)
+  }
+
+  /// Each launch by itself and its smallest time, for who works on it.
+  func parts(repeats: Int) throws -> [(label: String, seconds: Double, bytes: Double)] {
+    try launches.map { launch in
+      let estimate = try (0..<3).map { _ in try seconds(of: [launch], count: 3) }.min() ?? Self.runSeconds
+      let times = try (0..<repeats).map { _ in try seconds(of: [launch], count: Self.count(estimate)) }
+      return (launch.label, times.min() ?? .nan, launch.bytes)
+    }
+  }
+}
+
+extension MemoryBenchmark {
+  /// A line of the table, and of `--json`.
+  struct Row: Encodable {
+    var name: String
+    var variant: String
+    var launches: Int
+    /// The smallest mean of a run.
+    var microseconds: Figure
+    /// The median of the runs' means.
+    var median: Figure
+    /// Bytes that are counted.
+    var bytes: Double
+    var gigabytesPerSecond: Figure
+    /// Of the fastest run of a copy through as many bytes as the operands have.
+    var copyGigabytesPerSecond: Figure
+    var shareOfCopy: Figure
+    var gflops: Figure
+    /// Of the fastest run of independent multiply-adds.
+    var shareOfMultiplyAdds: Figure
+
+    fileprivate var cells: [String] {
+      [
+        name, variant, Text.microseconds(microseconds.value), Text.microseconds(median.value),
+        Self.rate(gigabytesPerSecond), Self.rate(copyGigabytesPerSecond), shareOfCopy.value.map(Text.percent) ?? "–",
+        gflops.value == 0 ? "–" : Self.rate(gflops),
+        gflops.value == 0 ? "–" : shareOfMultiplyAdds.value.map(Text.percent) ?? "–",
+      ]
+    }
+
+    private static func rate(_ figure: Figure) -> String { figure.value.map { String(format: "%.1f", $0) } ?? "–" }
+  }
+
+  /// The line of `--json`.
+  struct Report: Encodable {
+    var device: String
+    var rows: [Row]
+  }
+
+  /// Seconds that a run should take, so that neither clock nor wait matter.
+  private static let runSeconds = 0.01
+
+  /// Of work that takes so long.
+  private static func count(_ seconds: Double) -> Int { max(Int(runSeconds / max(seconds, 1e-9)), 1) }
+
+  func row(repeats: Int) throws -> Row {
+    let roofline = try Roofline(context, workingSet: workingSet)
+    // The first run pays for what the driver compiles at the first launch, the next tell how often to repeat.
+    _ = try seconds(count: 1)
+    let estimate = try (0..<3).map { _ in try seconds(count: 3) }.min() ?? Self.runSeconds
+    let count = Self.count(estimate)
+    var (own, copy, multiplyAdds) = (Timing(), 0.0, 0.0)
+    for _ in 0..<repeats {
+      own.append(try seconds(count: count))
+      copy = max(copy, try roofline.bytesPerSecond())
+      multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
+    }
+    return Row(
+      name: title, variant: variant, launches: launchCount, microseconds: Figure(own.minimum * 1e6),
+      median: Figure(own.median * 1e6), bytes: bytes, gigabytesPerSecond: Figure(bytes / own.minimum * 1e-9),
+      copyGigabytesPerSecond: Figure(copy * 1e-9), shareOfCopy: Figure(bytes / own.minimum / copy),
+      gflops: Figure(flops / own.minimum * 1e-9), shareOfMultiplyAdds: Figure(flops / own.minimum / multiplyAdds))
+  }
+
+  /// Times one after the other and prints each line as it comes. A benchmark is made when its turn has come, so that its
+  /// buffers are there alone.
+  static func run(
+    _ benchmarks: [() throws -> MemoryBenchmark], options: BenchOptions, showsLaunches: Bool,
+    on context: ComputeContext, console: Console
+  ) throws {
+    console.line("device    \(context.device.name)\n")
+    let columns = BenchColumns([
+      "work": -38, "variant": -8, "µs": 7, "median": 7, "GB/s": 6, "copy": 6, "of copy": 7, "GFLOP/s": 7, "of FMA": 7,
+    ])
+    console.line(columns.header)
+    var rows: [Row] = []
+    for benchmark in benchmarks {
+      let benchmark = try benchmark()
+      let row = try benchmark.row(repeats: options.repeats)
+      rows.append(row)
+      console.line(columns.line(row.cells))
+      for part in showsLaunches ? try benchmark.parts(repeats: options.repeats) : [] {
+        let rate = String(format: "%.1f", part.bytes / part.seconds * 1e-9)
+        console.line(columns.line(["  " + part.label, "", Text.microseconds(part.seconds * 1e6), "", rate]))
+      }
+      if console.isClosed { throw ExitCode(Interruption.closedOutputExitCode) }
+    }
+    if options.json { try console.json(Report(device: context.device.name, rows: rows)) }
+  }
+}
+
+extension ComputeContext {
+  /// A buffer of noise in [-1, 1), which repeats after so many values that no channel or row is like the next.
+  func noise(_ count: Int, stream: UInt64) throws -> Buffer {
+    var generator = Philox(seed: stream)
+    let period = (0..<min(count, 65_521)).map { _ in Float(Int32(bitPattern: generator.nextWord())) * 0x1p-31 }
+    let buffer = try buffer(byteCount: count * 4)
+    try queue.write(buffer, (0..<count).map { period[$0 % period.count] })
+    return buffer
+  }
+
+  /// A buffer of zeros.
+  func zeros(_ count: Int) throws -> Buffer { try buffer(byteCount: count * 4) }
+}
