@@ -9,10 +9,7 @@
 //
 //   reduce_each      any shape and device; global [outputs] or rounded up, outputs = outer * inner
 //   reduce_rows      CPU, inner = 1: a work-item owns `block` rows; global [ceil(outer / block)], local [1]
-//   reduce_columns   CPU: a work-item owns COLUMN_CHUNK columns of one o; global [ceil(inner / COLUMN_CHUNK), outer],
-//                    local [1, 1]
-//   reduce_column_slices   the same of slices of sliceLength rows, into the workspace; global
-//                    [ceil(inner / COLUMN_CHUNK), outer, slices], local [1, 1, 1]
+//   reduce_columns   CPU: a work-item owns eight columns of one o; global [ceil(inner / 8), outer], local [1, 1]
 //   reduce_partial   any shape and device, few outputs and long R: slices of sliceLength values into
 //                    workspace [slices, outputs], slices = ceil(R / sliceLength); global [outputs, slices]
 //                    or rounded up
@@ -82,67 +79,22 @@ KEEL_CPU __kernel void reduce_rows(
   }
 }
 
-// Columns whose results a work-item keeps while it goes through the rows, and rows that are combined in one go.
-#define COLUMN_CHUNK 256
-#define ROW_BLOCK 8
-
-// Combines `rows` rows of `width` columns, which are `inner` apart.
-static inline void combine_columns(
-    REAL8* restrict totals, __global const STORED* restrict in, size_t rows, size_t inner, int width) {
-  REAL8 parts[COLUMN_CHUNK / 8];
-  for (int k = 0; k * 8 < width; k++) totals[k] = REDUCE_INIT;
-  for (size_t first = 0; first < rows; first += BLOCK) {
-    const size_t last = min(first + BLOCK, rows);
-    for (int k = 0; k * 8 < width; k++) parts[k] = REDUCE_INIT;
-    size_t r = first;
-    for (; r + ROW_BLOCK <= last; r += ROW_BLOCK) {
-      int col = 0;
-      for (; col + 8 <= width; col += 8) {
-        __global const STORED* at = in + r * inner + col;
-        const REAL8 v0 = LOAD8_STORED(at, 0), v1 = LOAD8_STORED(at, inner), v2 = LOAD8_STORED(at, 2 * inner);
-        const REAL8 v3 = LOAD8_STORED(at, 3 * inner), v4 = LOAD8_STORED(at, 4 * inner);
-        const REAL8 v5 = LOAD8_STORED(at, 5 * inner), v6 = LOAD8_STORED(at, 6 * inner);
-        const REAL8 v7 = LOAD8_STORED(at, 7 * inner);
-        const REAL8 v01 = REDUCE_COMBINE(v0, v1), v23 = REDUCE_COMBINE(v2, v3), v45 = REDUCE_COMBINE(v4, v5);
-        const REAL8 v67 = REDUCE_COMBINE(v6, v7), v0123 = REDUCE_COMBINE(v01, v23);
-        const REAL8 v4567 = REDUCE_COMBINE(v45, v67), v = REDUCE_COMBINE(v0123, v4567);
-        parts[col / 8] = REDUCE_COMBINE(parts[col / 8], v);
-      }
-      for (size_t row = r; col < width && row < r + ROW_BLOCK; row++) {
-        const REAL8 values = load_stored_lanes(in + row * inner + col, width - col, REDUCE_INIT);
-        parts[col / 8] = REDUCE_COMBINE(parts[col / 8], values);
-      }
-    }
-    for (; r < last; r++) {
-      for (int col = 0; col < width; col += 8) {
-        const REAL8 values = load_stored_lanes(in + r * inner + col, min(8, width - col), REDUCE_INIT);
-        parts[col / 8] = REDUCE_COMBINE(parts[col / 8], values);
-      }
-    }
-    for (int k = 0; k * 8 < width; k++) totals[k] = REDUCE_COMBINE(totals[k], parts[k]);
-  }
-}
-
 KEEL_CPU __kernel void reduce_columns(
     __global STORED* restrict out, __global const STORED* restrict in, int R, int inner) {
-  const size_t left = get_global_id(0) * COLUMN_CHUNK, o = get_global_id(1);
-  const int width = min((size_t)COLUMN_CHUNK, inner - left);
-  REAL8 totals[COLUMN_CHUNK / 8];
-  combine_columns(totals, in + o * R * inner + left, R, inner, width);
-  for (int col = 0; col < width; col += 8)
-    store_stored_lanes(out + o * inner + left + col, min(8, width - col), totals[col / 8]);
-}
-
-KEEL_CPU __kernel void reduce_column_slices(
-    __global REAL* restrict workspace, __global const STORED* restrict in, int R, int inner, long outputs,
-    int sliceLength) {
-  const size_t left = get_global_id(0) * COLUMN_CHUNK, o = get_global_id(1), slice = get_global_id(2);
-  const size_t first = slice * sliceLength, rows = min((size_t)sliceLength, R - first);
-  const int width = min((size_t)COLUMN_CHUNK, inner - left);
-  REAL8 totals[COLUMN_CHUNK / 8];
-  combine_columns(totals, in + (o * R + first) * inner + left, rows, inner, width);
-  __global REAL* to = workspace + slice * outputs + o * inner + left;
-  for (int col = 0; col < width; col += 8) store_lanes(to + col, min(8, width - col), totals[col / 8]);
+  const size_t col = get_global_id(0) * 8, o = get_global_id(1);
+  const int lanes = min((size_t)8, inner - col);
+  __global const STORED* column = in + o * R * inner + col;
+  REAL8 total = REDUCE_INIT;
+  for (size_t first = 0; first < R; first += BLOCK) {
+    const size_t last = min(first + BLOCK, (size_t)R);
+    REAL8 part = REDUCE_INIT;
+    for (size_t r = first; r < last; r++) {
+      const REAL8 values = load_stored_lanes(column + r * inner, lanes, REDUCE_INIT);
+      part = REDUCE_COMBINE(part, values);
+    }
+    total = REDUCE_COMBINE(total, part);
+  }
+  store_stored_lanes(out + o * inner + col, lanes, total);
 }
 
 __kernel void reduce_partial(

@@ -88,12 +88,13 @@ public struct BinaryCache: Sendable {
   /// Removes entries, and what interrupted processes left, from the one that was not used for longest until the rest is
   /// within the limit. Another process may remove the same ones.
   private func trim(_ folder: URL) {
-    let keys: Set<URLResourceKey> = [.fileSizeKey, .contentModificationDateKey]
+    let keys: Set<URLResourceKey> = [.fileSizeKey, .contentModificationDateKey, .isRegularFileKey]
     let files =
       (try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: Array(keys))) ?? []
-    var entries = files.filter { ["clbin", "tmp"].contains($0.pathExtension) }.compactMap { file in
-      (try? file.resourceValues(forKeys: keys)).map { values in
-        (file: file, size: values.fileSize ?? 0, used: values.contentModificationDate ?? .distantPast)
+    var entries = files.filter { Self.isOwn($0.lastPathComponent) }.compactMap { file in
+      (try? file.resourceValues(forKeys: keys)).flatMap { values in
+        values.isRegularFile == true
+          ? (file: file, size: values.fileSize ?? 0, used: values.contentModificationDate ?? .distantPast) : nil
       }
     }
     var total = entries.reduce(0) { $0 + $1.size }
@@ -103,6 +104,11 @@ public struct BinaryCache: Sendable {
       try? FileManager.default.removeItem(at: entry.file)
       total -= entry.size
     }
+  }
+
+  /// Whether the cache gives such names: the folder may hold what belongs to others.
+  private static func isOwn(_ name: String) -> Bool {
+    name.wholeMatch(of: /[0-9a-f]{64}\.(clbin|[0-9A-F\-]{36}\.tmp)/) != nil
   }
 
   func file(_ key: String) -> URL? { folder?.appendingPathComponent(key + ".clbin") }

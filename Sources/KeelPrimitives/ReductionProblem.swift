@@ -38,41 +38,9 @@ public struct ReductionProblem: KernelProblem {
 
   var outputs: Int { outer * inner }
   var slices: Slices { Slices(values: reduced) }
-  /// Of rows, for the columns.
-  var columnSlices: Slices {
-    Slices(values: reduced, atLeast: (1 << 15) / min(inner, Self.columnChunk), of: 64)
-  }
-
-  /// As in reduce.cl.
-  private static let columnChunk = 256
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<ReductionProblem>] = [
-    // Slices of the rows where there are many, merged in index order.
-    Variant(
-      "columns", takes: { $1.isCPU && $0.inner >= 8 },
-      workspaceBytes: { problem in
-        let slices = problem.columnSlices.count
-        return slices == 1 ? 0 : slices * problem.outputs * problem.dtype.arithmetic.byteCount
-      }
-    ) { problem, operands, context in
-      let (slices, chunks) = (problem.columnSlices, divideUp(problem.inner, columnChunk))
-      let sizes: [KernelArgument] = [.int(problem.reduced), .int(problem.inner)]
-      guard slices.count > 1 else {
-        return [
-          try problem.bind(
-            "reduce_columns", context, operands.outputs + operands.inputs, sizes, global: [chunks, problem.outer],
-            isSingleItem: true)
-        ]
-      }
-      guard let workspace = operands.workspace else { throw PrimitiveError(family, "expects a workspace") }
-      return [
-        try problem.bind(
-          "reduce_column_slices", context, [workspace] + operands.inputs,
-          sizes + [.long(problem.outputs), .int(slices.length)], global: [chunks, problem.outer, slices.count],
-          isSingleItem: true), try problem.merge(slices, workspace, operands, context),
-      ]
-    },
     // Few results of many elements: sums of slices, merged in index order.
     Variant(
       "slices", takes: { problem, _ in problem.reduced > 16384 && problem.outputs <= 64 },
@@ -84,8 +52,10 @@ public struct ReductionProblem: KernelProblem {
         try problem.bind(
           "reduce_partial", context, [workspace] + operands.inputs,
           [.int(problem.reduced), .int(problem.inner), .long(problem.outputs), .int(slices.length)],
-          global: [problem.outputs, slices.count], isSingleItem: context.profile.isCPU),
-        try problem.merge(slices, workspace, operands, context),
+          global: [problem.outputs, slices.count]),
+        try problem.bind(
+          "reduce_merge", context, operands.outputs + [workspace], [.int(slices.count), .long(problem.outputs)],
+          global: [problem.outputs]),
       ]
     },
     Variant("rows", takes: { $1.isCPU && $0.inner == 1 && $0.reduced >= 32 }) { problem, operands, context in
@@ -97,6 +67,13 @@ public struct ReductionProblem: KernelProblem {
           isSingleItem: true)
       ]
     },
+    Variant("columns", takes: { $1.isCPU && $0.inner >= 8 }) { problem, operands, context in
+      [
+        try problem.bind(
+          "reduce_columns", context, operands.outputs + operands.inputs, [.int(problem.reduced), .int(problem.inner)],
+          global: [divideUp(problem.inner, 8), problem.outer], isSingleItem: true)
+      ]
+    },
     Variant("naive") { problem, operands, context in
       [
         try problem.bind(
@@ -105,13 +82,6 @@ public struct ReductionProblem: KernelProblem {
       ]
     },
   ]
-
-  private func merge(
-    _ slices: Slices, _ workspace: Buffer, _ operands: Operands, _ context: ComputeContext
-  ) throws -> BoundLaunch {
-    try bind(
-      "reduce_merge", context, operands.outputs + [workspace], [.int(slices.count), .long(outputs)], global: [outputs])
-  }
 
   private func bind(
     _ kernel: String, _ context: ComputeContext, _ buffers: [Buffer], _ sizes: [KernelArgument], global: [Int],

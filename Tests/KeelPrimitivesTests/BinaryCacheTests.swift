@@ -137,36 +137,40 @@ import Testing
       let cache = BinaryCache(environment: environment, limitBytes: 3500)
       let binary = [UInt8](repeating: 7, count: 1000)
       let start = Date().addingTimeInterval(-1000)
+      /// The name of an entry: 64 hexadecimal digits.
+      func key(_ digit: String) -> String { String(repeating: digit, count: 64) }
       func age(_ key: String, _ seconds: Double) throws {
         let file = try #require(cache.file(key))
         try FileManager.default.setAttributes(
           [.modificationDate: start.addingTimeInterval(seconds)], ofItemAtPath: file.path)
       }
-      for (index, key) in ["a", "b", "c"].enumerated() {
+      for (index, key) in ["a", "b", "c"].map(key).enumerated() {
         cache.write(key, binary)
         try age(key, Double(index))
       }
       #expect(entries(folder).count == 3)
-      #expect(cache.read("a") == binary)
-      cache.write("d", binary)
-      #expect(cache.read("b") == nil, "the one that was used least recently is gone")
-      for key in ["a", "c", "d"] { #expect(cache.read(key) == binary, "\(key)") }
+      #expect(cache.read(key("a")) == binary)
+      cache.write(key("d"), binary)
+      #expect(cache.read(key("b")) == nil, "the one that was used least recently is gone")
+      for key in ["a", "c", "d"].map(key) { #expect(cache.read(key) == binary, "\(key)") }
 
       // What a process left that did not come to the end counts too; what is not the cache's own stays.
-      let left = folder.appendingPathComponent("e.1234.tmp")
+      let left = folder.appendingPathComponent("\(key("e")).\(UUID().uuidString).tmp")
       try Data(count: 3000).write(to: left)
       try FileManager.default.setAttributes([.modificationDate: start], ofItemAtPath: left.path)
-      let foreign = folder.appendingPathComponent("notes.txt")
-      try Data(count: 9000).write(to: foreign)
-      try FileManager.default.setAttributes([.modificationDate: start], ofItemAtPath: foreign.path)
-      cache.write("d", binary)
+      let foreign = ["notes.txt", "notes.tmp", "other.clbin"].map { folder.appendingPathComponent($0) }
+      for file in foreign {
+        try Data(count: 9000).write(to: file)
+        try FileManager.default.setAttributes([.modificationDate: start], ofItemAtPath: file.path)
+      }
+      cache.write(key("d"), binary)
       #expect(!FileManager.default.fileExists(atPath: left.path))
-      #expect(FileManager.default.fileExists(atPath: foreign.path))
-      for key in ["a", "c", "d"] { #expect(cache.read(key) == binary, "\(key)") }
+      for file in foreign { #expect(FileManager.default.fileExists(atPath: file.path)) }
+      for key in ["a", "c", "d"].map(key) { #expect(cache.read(key) == binary, "\(key)") }
 
       // One that is larger than all may be together is not kept.
-      cache.write("large", [UInt8](repeating: 1, count: 4000))
-      #expect(cache.read("large") == nil)
+      cache.write(key("f"), [UInt8](repeating: 1, count: 4000))
+      #expect(cache.read(key("f")) == nil)
     }
   }
 

@@ -128,7 +128,7 @@ struct BenchStartupCommand: AsyncParsableCommand {
 
   /// What a process of ``start(_:caches:)`` does.
   private func runStep(since begun: UInt64) throws {
-    func seconds() -> Double { Double(Self.now - begun) * 1e-9 }
+    func seconds() -> Double { Double(max(Self.now, begun) - begun) * 1e-9 }
     let process = seconds()
     let device = try options.deviceOptions.select()
     let platform = seconds()

@@ -7,7 +7,7 @@ extension KernelCases {
   static func softmax(_ dtype: DType) -> [KernelCase] {
     var cases: [KernelCase] = []
     let shapes: [(rows: Int, classes: Int)] = [
-      (1, 1), (1, 10), (3, 2), (7, 10), (32, 10), (33, 8), (9, 17), (5, 1000), (257, 7),
+      (1, 1), (1, 10), (3, 2), (7, 10), (32, 10), (33, 8), (9, 17), (5, 1000), (257, 7), (40, 300), (1200, 10),
     ]
     for (rows, classes) in shapes {
       let labels = CaseInput.Source.integers(0..<classes)
