@@ -82,7 +82,8 @@ public struct BinaryCache: Sendable {
       return
     }
     if rename(temporary.path, file.path) != 0 { try? FileManager.default.removeItem(at: temporary) }
-    trim(folder)
+    // To look through the folder takes longer than to write an entry: one in sixteen does.
+    if key.hasSuffix("0") { trim(folder) }
   }
 
   /// Removes entries, and what interrupted processes left, from the one that was not used for longest until the rest is
@@ -108,7 +109,9 @@ public struct BinaryCache: Sendable {
 
   /// Whether the cache gives such names: the folder may hold what belongs to others.
   private static func isOwn(_ name: String) -> Bool {
-    name.wholeMatch(of: /[0-9a-f]{64}\.(clbin|[0-9A-F\-]{36}\.tmp)/) != nil
+    let (stem, rest) = (name.utf8.prefix(64), name.utf8.dropFirst(64))
+    let isKey = stem.count == 64 && stem.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+    return isKey && (rest.elementsEqual(".clbin".utf8) || rest.count == 41 && rest.suffix(4).elementsEqual(".tmp".utf8))
   }
 
   func file(_ key: String) -> URL? { folder?.appendingPathComponent(key + ".clbin") }

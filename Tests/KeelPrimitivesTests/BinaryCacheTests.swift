@@ -137,8 +137,8 @@ import Testing
       let cache = BinaryCache(environment: environment, limitBytes: 3500)
       let binary = [UInt8](repeating: 7, count: 1000)
       let start = Date().addingTimeInterval(-1000)
-      /// The name of an entry: 64 hexadecimal digits.
-      func key(_ digit: String) -> String { String(repeating: digit, count: 64) }
+      /// The name of an entry: 64 hexadecimal digits, and one after which the folder is looked through.
+      func key(_ digit: String) -> String { String(repeating: digit, count: 63) + "0" }
       func age(_ key: String, _ seconds: Double) throws {
         let file = try #require(cache.file(key))
         try FileManager.default.setAttributes(
