@@ -115,11 +115,11 @@ extension Queue {
     try check(status, "clEnqueueFillBuffer", detail: range(buffer, offset, byteCount))
   }
 
-  private func range(_ buffer: Buffer, _ offset: Int, _ byteCount: Int) -> String {
+  func range(_ buffer: Buffer, _ offset: Int, _ byteCount: Int) -> String {
     "\(byteCount) bytes at offset \(offset) of \(buffer.byteCount)"
   }
 
-  private func inside(_ buffer: Buffer, _ offset: Int, _ byteCount: Int, _ call: StaticString) throws(CLError) {
+  func inside(_ buffer: Buffer, _ offset: Int, _ byteCount: Int, _ call: StaticString) throws(CLError) {
     guard offset >= 0, byteCount >= 0, byteCount <= buffer.byteCount, offset <= buffer.byteCount - byteCount else {
       throw CLError(
         call: "\(call)", code: CL_INVALID_VALUE,

@@ -50,10 +50,14 @@ struct EvaluateCommand: AsyncParsableCommand {
     let result = try model.trainer(on: device).evaluate(test, batchSize: batchSize)
     let seconds = Date().timeIntervalSince(start)
 
+    let streamed = DataPlacement.automatic.streamingReason(test, batchSize: batchSize, on: device)
     let rows = [
       ["model", model.title],
       ["device", device.name],
-      ["data", "\(choice.title), \(Text.count(result.count)) test images"],
+      [
+        "data",
+        "\(choice.title), \(Text.count(result.count)) test images" + (streamed.map { ", streamed: \($0)" } ?? ""),
+      ],
       ["loss", Text.loss(result.loss)],
       ["accuracy", Text.accuracy(result.accuracy)],
       ["time", Text.seconds(seconds)],

@@ -44,6 +44,13 @@ struct TrainCommand: AsyncParsableCommand {
 
   @Flag(
     help: """
+      Keep the samples in host memory and send windows of them to the device, as happens by itself with sets that the \
+      device has no room for. The same bits are learnt.
+      """)
+  var stream = false
+
+  @Flag(
+    help: """
       Print the time of each launch of a step, and write a trace beside the model for Perfetto or chrome://tracing: \
       keel-<recipe>.trace.json.
       """)
@@ -80,23 +87,31 @@ struct TrainCommand: AsyncParsableCommand {
       seed: seed)
     let run = TrainingRun(
       job: job, data: data, epochs: epochs ?? recipe.epochs, optimizer: optimizer,
-      onNonFiniteLoss: skipNonFinite ? .skip : .stop, profiles: profile, console: console)
+      onNonFiniteLoss: skipNonFinite ? .skip : .stop, placement: stream ? .streamed : .automatic, profiles: profile,
+      console: console)
     try withExtendedLifetime(run.interruption) {
-      let (model, report, timeline) = try run.train(on: device, header: header(job, choice, data))
+      let (model, report, timeline) = try run.train(
+        on: device, header: header(job, choice, data, run.placement, device))
       if let timeline { try write(timeline, console) }
       try finish(model, report, choice, data, console)
     }
   }
 
-  private func header(_ job: TrainingReport.Job, _ choice: DataChoice, _ data: DatasetPair) -> String {
+  private func header(
+    _ job: TrainingReport.Job, _ choice: DataChoice, _ data: DatasetPair, _ placement: DataPlacement, _ device: Device
+  ) -> String {
     let samples = "\(Text.count(data.train.count)) training and \(Text.count(data.test.count)) test images"
     let settings = "batch \(job.batchSize), Adam \(job.learningRate), seed \(seed)"
-    let rows = [
-      ["recipe", job.recipe.rawValue],
-      ["device", job.device],
-      ["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"],
-      ["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"],
-    ]
+    let reason = placement.streamingReason(data.train, batchSize: job.batchSize, on: device)
+    let streamed = reason.map { "streamed, \($0)" }
+    let resident = stream ? "on the device: the two windows of a stream hold them all" : nil
+    let rows =
+      [
+        ["recipe", job.recipe.rawValue],
+        ["device", job.device],
+        ["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"],
+        ["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"],
+      ] + [streamed ?? resident].compactMap { $0.map { ["samples", $0] } }
     return TextTable([.left, .left], rows: rows).text
   }
 

@@ -8,6 +8,7 @@ struct TrainingRun {
   var epochs: Int
   var optimizer: Adam
   var onNonFiniteLoss: NonFinitePolicy
+  var placement: DataPlacement
   /// Whether the launches of a step are timed at the end.
   var profiles: Bool
   var console: Console
@@ -55,7 +56,7 @@ struct TrainingRun {
     do {
       history = try trainer.fit(
         train, epochs: epochs, batchSize: job.batchSize, validation: data.test, seed: job.seed,
-        onNonFiniteLoss: onNonFiniteLoss, observe: observe)
+        onNonFiniteLoss: onNonFiniteLoss, placement: placement, observe: observe)
     } catch let error as NonFiniteLoss {
       (history, nonFinite) = (error.history, error)
     }

@@ -27,17 +27,17 @@ struct CalibrationGraph {
   let graph: Graph
   let norms: [Norm]
 
-  /// Traces the network on `rows` samples, gathered at the cursor.
+  /// Traces the network on a batch, gathered at the cursor.
   ///
   /// Training moves running statistics by one operation, whose operands are the statistics of the batch. These become
   /// outputs, and what moves a statistic is dropped: layers need not know that they are being calibrated.
-  init(_ model: Model, rows: Int, features: TensorType, scale: Double, dtype: DType) throws(GraphError) {
+  init(_ model: Model, _ shape: StepShape, dtype: DType) throws(GraphError) {
+    let (rows, names) = (shape.rows, shape.names)
     let builder = GraphBuilder(name: "calibrate.\(rows)", mode: .training, dtype: dtype)
-    let names = DataNames.calibration
     let cursor = builder.input(names.cursor, Cursor.type, role: .control)
-    let order = builder.input(names.order, TensorType([features.shape[0]], .int32), role: .control)
-    let gather = Operation.gather(Gather(rows: rows, dtype: dtype, scale: scale))
-    _ = model(builder.append(gather, [builder.input(names.features, features), order, cursor])[0])
+    let order = builder.input(names.order, TensorType([shape.features.shape[0]], .int32), role: .control)
+    let gather = Operation.gather(Gather(rows: rows, dtype: dtype, scale: shape.scale))
+    _ = model(builder.append(gather, [builder.input(names.features, shape.features), order, cursor])[0])
     builder.scope(at: "advance") {
       builder.update(cursor, with: cursor + builder.constant([Double(rows), 1, 1], [3], .int32))
     }

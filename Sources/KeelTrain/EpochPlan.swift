@@ -5,7 +5,7 @@ struct EpochPlan {
   /// How many steps there are of each.
   let counts: [Int]
 
-  init(_ data: Dataset, batchSize: Int, dropsLast: Bool) throws {
+  init(_ data: any SampleSource, batchSize: Int, dropsLast: Bool) throws {
     guard batchSize > 0 else { throw TrainingError("expects a batch size above 0, got \(batchSize)") }
     let size = min(batchSize, data.count)
     let remainder = data.count % size
@@ -16,6 +16,31 @@ struct EpochPlan {
   var steps: Int { counts.reduce(0, +) }
   /// The batch size of each step.
   var rows: [Int] { zip(batches, counts).flatMap { Array(repeating: $0, count: $1) } }
+
+  /// The epoch cut into windows of as many steps; the last one may have fewer.
+  func windows(ofSteps size: Int) -> [EpochWindow] {
+    stride(from: 0, to: steps, by: size).enumerated().map { number, first in
+      let end = min(first + size, steps)
+      let full = min(end, counts[0]) - first
+      let counts = [full] + (batches.count > 1 ? [end - first - full] : [])
+      let start = first * batches[0]
+      let samples = zip(batches, counts).reduce(0) { $0 + $1.0 * $1.1 }
+      return EpochWindow(number: number, samples: start..<start + samples, counts: counts)
+    }
+  }
+}
+
+/// Steps of an epoch whose samples are on the device together.
+struct EpochWindow: Equatable {
+  /// From 0.
+  let number: Int
+  /// Positions in the epoch's order.
+  let samples: Range<Int>
+  /// How many steps there are of each size of batch.
+  let counts: [Int]
+
+  /// Windows take turns in two places.
+  var slot: Int { number % 2 }
 }
 
 extension Evaluation {

@@ -34,15 +34,3 @@ public struct NonFiniteLoss: Error, CustomStringConvertible {
       + "The model is as it was before that step"
   }
 }
-
-extension Dataset {
-  /// The first of `samples` with a feature or a target that is infinite or not a number; nil when there is none.
-  func firstNonFinite(_ samples: some Sequence<Int>) -> Int? {
-    samples.first { index in
-      [features, targets].contains { tensor in
-        guard tensor.dtype.isFloatingPoint, let row = try? tensor.rows(index..<index + 1) else { return false }
-        return !row.doubles.allSatisfy(\.isFinite)
-      }
-    }
-  }
-}

@@ -7,36 +7,56 @@ extension Trainer {
 
   /// Loss and accuracy in evaluation mode; changes nothing.
   ///
-  /// - Parameter batchSize: samples that the device takes at once; more than 0. It changes the loss by rounding only.
-  /// - Throws: a bad size, samples or targets that do not fit the network, or what the device says; during `fit`.
-  public func evaluate(_ data: Dataset, batchSize: Int = 1000) throws -> Evaluation {
+  /// - Parameters:
+  ///   - batchSize: samples that the device takes at once; more than 0. It changes the loss by rounding only.
+  ///   - placement: whether the device holds all samples or windows of them.
+  /// - Throws: a bad size, samples or targets that do not fit the network, ``SampleError``, or what the device says;
+  ///   during `fit`.
+  public func evaluate(
+    _ data: any SampleSource, batchSize: Int = 1000, placement: DataPlacement = .automatic
+  ) throws -> Evaluation {
     try checkIdle("evaluate")
+    try data.validate()
     try checkOutputs(for: data, rows: EpochPlan(data, batchSize: batchSize, dropsLast: false).batches[0])
     try upload()
-    try prepareEvaluation(data, batchSize: batchSize)
-    return try evaluatePrepared(data, batchSize: batchSize)
+    return try evaluate(prepareEvaluation(data, batchSize: batchSize, placement))
   }
 
-  func prepareEvaluation(_ data: Dataset, batchSize: Int) throws {
+  /// An evaluation that is compiled, and may be made several times.
+  struct PreparedEvaluation {
+    let plan: EpochPlan
+    let feed: SampleFeed
+    /// By window, then by size of batch.
+    let executables: [[Executable]]
+  }
+
+  func prepareEvaluation(
+    _ data: any SampleSource, batchSize: Int, _ placement: DataPlacement
+  ) throws -> PreparedEvaluation {
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
-    try place(data, DataNames.evaluation, steps: plan.steps)
-    try variables.write(DataNames.evaluation.order, HostTensor([data.count], (0..<Int32(data.count)).map { $0 }))
+    let feed = try feed(data, plan, .evaluation, placement)
     // New ones are enqueued once here, for what drivers put off until then: compilation is no part of an epoch.
     let known = compilations
-    for rows in plan.batches {
-      let made = compilations
-      let executable = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps))
-      if compilations > made { try executable.run() }
+    let executables = try feed.slots.map { names in
+      try plan.batches.map { rows in
+        let made = compilations
+        let executable = try evaluationExecutable(feed.shape(names, rows: rows, steps: plan.steps))
+        if compilations > made { try executable.run() }
+        return executable
+      }
     }
     if compilations > known { try context.queue.finish() }
+    return PreparedEvaluation(plan: plan, feed: feed, executables: executables)
   }
 
-  func evaluatePrepared(_ data: Dataset, batchSize: Int = evaluationBatchSize) throws -> Evaluation {
-    let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: false)
-    try variables.write(DataNames.evaluation.cursor, HostTensor([3], [Int32](repeating: 0, count: 3)))
-    for (rows, count) in zip(plan.batches, plan.counts) {
-      let executable = try evaluationExecutable(StepShape(data, rows: rows, steps: plan.steps))
-      for _ in 0..<count { try executable.run() }
+  func evaluate(_ prepared: PreparedEvaluation) throws -> Evaluation {
+    let (plan, feed) = (prepared.plan, prepared.feed)
+    try feed.begin()
+    for window in feed.windows {
+      try feed.open(window)
+      for (executable, count) in zip(prepared.executables[window.slot], window.counts) {
+        for _ in 0..<count { try executable.run() }
+      }
     }
     let figures = try variables.read(DataNames.evaluation.history).doubles
     return Evaluation(figures: figures, rows: plan.rows, isClassification: loss.isClassification)
@@ -76,12 +96,12 @@ extension Trainer {
   }
 
   /// Throws when the network does not take the samples, or its outputs and the targets do not go together.
-  func checkOutputs(for data: Dataset, rows: Int) throws {
+  func checkOutputs(for data: any SampleSource, rows: Int) throws {
     let outputs = try model.outputType(for: Shape([rows] + data.featureShape.dimensions), dtype: dtype)
     let given = Shape(Array(outputs.shape.dimensions.dropFirst()))
     switch (loss.isClassification, data.classCount) {
     case (true, 0):
-      throw TrainingError("\(loss.rawValue) expects class labels, data has targets \(data.targets.type)")
+      throw TrainingError("\(loss.rawValue) expects class labels, data has targets \(data.targetType)")
     case (true, let classCount):
       // More outputs than classes are allowed: those of a network made for more.
       guard given.rank == 1, given[0] >= classCount else {
@@ -89,7 +109,7 @@ extension Trainer {
         throw TrainingError("network gives \(outputs) outputs, data has \(classCount) classes")
       }
     case (false, 0):
-      let wanted = Shape(Array(data.targets.shape.dimensions.dropFirst()))
+      let wanted = Shape(Array(data.targetType.shape.dimensions.dropFirst()))
       guard given == wanted else { throw TrainingError("network gives outputs \(given), data has targets \(wanted)") }
     case (false, let classCount):
       throw TrainingError(

@@ -19,14 +19,16 @@ extension Trainer {
   ///   - seed: of the order in which samples are seen.
   ///   - shuffles: false keeps the order of the data.
   ///   - onNonFiniteLoss: whether a step whose loss is infinite or not a number ends training or is left out.
+  ///   - placement: whether the device holds all samples or windows of them, of both sets. The same bits are learnt.
   ///   - observe: told of progress; returning false stops training after the steps at hand, and what was learnt is
   ///     kept.
-  /// - Throws: bad sizes, a shape that does not fit a layer, outputs that do not fit the targets, ``NonFiniteLoss``, or
-  ///   what the device says; when it is called by its own `observe`.
+  /// - Throws: bad sizes, a shape that does not fit a layer, outputs that do not fit the targets, ``NonFiniteLoss``,
+  ///   ``SampleError``, or what the device says; when it is called by its own `observe`.
   @discardableResult
   public func fit(
-    _ data: Dataset, epochs: Int, batchSize: Int, validation: Dataset? = nil, seed: UInt64 = 0, shuffles: Bool = true,
-    dropsLast: Bool = false, onNonFiniteLoss: NonFinitePolicy = .stop,
+    _ data: any SampleSource, epochs: Int, batchSize: Int, validation: (any SampleSource)? = nil, seed: UInt64 = 0,
+    shuffles: Bool = true, dropsLast: Bool = false, onNonFiniteLoss: NonFinitePolicy = .stop,
+    placement: DataPlacement = .automatic,
     observe: (TrainingEvent) -> Bool = { _ in true }
   ) throws -> History {
     try checkIdle("fit")
@@ -34,27 +36,33 @@ extension Trainer {
     defer { isFitting = false }
     guard epochs >= 0 else { throw TrainingError("expects 0 or more epochs, got \(epochs)") }
     try optimizer.validate()
+    try data.validate()
+    try validation?.validate()
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
     try checkOutputs(for: data, rows: plan.batches[0])
     if let validation { try checkOutputs(for: validation, rows: min(Self.evaluationBatchSize, validation.count)) }
     let start = Date()
     try upload()
-    try place(data, DataNames.train, steps: plan.steps)
+    let feed = try feed(data, plan, .train, placement)
     try variables.place(
       DataNames.learningRates,
       HostTensor(TensorType([plan.steps], dtype), values: Array(repeating: learningRate, count: plan.steps)), .control)
-    let steps = try plan.batches.map { rows in
-      do {
-        return try trainingExecutable(StepShape(data, rows: rows, steps: plan.steps), onNonFiniteLoss)
-      } catch let error as GraphError where rows == 1 && batchSize > 1 && data.count > 1 {
-        throw TrainingError(
-          "the last batch of an epoch has 1 sample: \(error). \(Self.shortBatchAdvice)")
+    let steps = try feed.slots.map { names in
+      try plan.batches.map { rows in
+        do {
+          return try trainingExecutable(feed.shape(names, rows: rows, steps: plan.steps), onNonFiniteLoss)
+        } catch let error as GraphError where rows == 1 && batchSize > 1 && data.count > 1 {
+          throw TrainingError(
+            "the last batch of an epoch has 1 sample: \(error). \(Self.shortBatchAdvice)")
+        }
       }
     }
-    lastTraining = (StepShape(data, rows: plan.batches[0], steps: plan.steps), onNonFiniteLoss)
+    lastTraining = (feed.shape(feed.slots[0], rows: plan.batches[0], steps: plan.steps), onNonFiniteLoss)
     // Drivers finish compiling a kernel when it is first enqueued: once here, so that no step waits for it.
-    try variables.preservingState { for executable in steps { try executable.run() } }
-    if let validation { try prepareEvaluation(validation, batchSize: Self.evaluationBatchSize) }
+    try variables.preservingState { for executable in steps.joined() { try executable.run() } }
+    let evaluation = try validation.map {
+      try prepareEvaluation($0, batchSize: Self.evaluationBatchSize, placement)
+    }
     var history = History()
     guard observe(.compiled(seconds: Date().timeIntervalSince(start))) else { return history }
 
@@ -62,7 +70,7 @@ extension Trainer {
     for number in 1...max(epochs, 1) where epochs > 0 && continues {
       var epoch: History.Epoch
       do {
-        epoch = try train(data, plan, steps, number, seed: seed, shuffles: shuffles, onNonFiniteLoss) { done in
+        epoch = try train(data, plan, feed, steps, number, seed: seed, shuffles: shuffles, onNonFiniteLoss) { done in
           continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
           return continues
         }
@@ -71,12 +79,22 @@ extension Trainer {
         try takeOverInterrupted()
         error.history = history
         throw error
+      } catch var error as SampleError {
+        try? takeOverInterrupted()
+        error.history = history
+        throw error
       } catch {
         try? takeOverInterrupted()
         throw error
       }
-      if let validation, continues { epoch.validation = try evaluatePrepared(validation) }
-      history.epochs.append(epoch)
+      do {
+        if let evaluation, continues { epoch.validation = try evaluate(evaluation) }
+        history.epochs.append(epoch)
+      } catch var error as SampleError {
+        history.epochs.append(epoch)
+        error.history = history
+        throw error
+      }
       continues = observe(.epoch(epoch)) && continues
     }
     return history
@@ -84,31 +102,33 @@ extension Trainer {
 
   /// One pass over the data. The host enqueues; it waits now and then, to report and so that the queue stays short.
   private func train(
-    _ data: Dataset, _ plan: EpochPlan, _ executables: [Executable], _ number: Int, seed: UInt64, shuffles: Bool,
-    _ onNonFiniteLoss: NonFinitePolicy, progress: (Int) -> Bool
+    _ data: any SampleSource, _ plan: EpochPlan, _ feed: SampleFeed, _ executables: [[Executable]], _ number: Int,
+    seed: UInt64, shuffles: Bool, _ onNonFiniteLoss: NonFinitePolicy, progress: (Int) -> Bool
   ) throws -> History.Epoch {
     var generator = Philox(seed: seed, stream: UInt64(epochsSeen))
     let order = shuffles ? generator.permutation(data.count) : (0..<Int32(data.count)).map { $0 }
-    try variables.write(DataNames.train.order, HostTensor([data.count], order))
-    try variables.write(DataNames.train.cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
+    try feed.begin(order, step: step)
     epochsSeen += 1
 
     let start = Date()
     var done = 0
     var continues = true
-    for (executable, count) in zip(executables, plan.counts) {
-      var left = count
-      while left > 0, continues {
-        let burst = min(left, Self.stepsPerWait)
-        for _ in 0..<burst { try executable.run() }
-        left -= burst
-        done += burst
-        // Reading waits for the queue. A cursor that stays behind is held by a loss that is not finite.
-        let cursor = try variables.read(DataNames.train.cursor).doubles
-        if Int(cursor[Cursor.stepInEpoch]) < done {
-          throw try nonFiniteLoss(data, plan, order, epoch: number, step: Int(cursor[Cursor.stepInEpoch]))
+    for window in feed.windows where continues {
+      try feed.open(window)
+      for (executable, count) in zip(executables[window.slot], window.counts) {
+        var left = count
+        while left > 0, continues {
+          let burst = min(left, Self.stepsPerWait)
+          for _ in 0..<burst { try executable.run() }
+          left -= burst
+          done += burst
+          // Reading waits for the queue. A cursor that stays behind is held by a loss that is not finite.
+          let cursor = try variables.read(DataNames.train.cursor).doubles
+          if Int(cursor[Cursor.stepInEpoch]) < done {
+            throw try nonFiniteLoss(data, plan, order, epoch: number, step: Int(cursor[Cursor.stepInEpoch]))
+          }
+          continues = progress(done)
         }
-        continues = progress(done)
       }
     }
     let seconds = Date().timeIntervalSince(start)
@@ -126,7 +146,7 @@ extension Trainer {
 
   /// What is to be said of a step, counted from 0, that did not give a finite loss.
   private func nonFiniteLoss(
-    _ data: Dataset, _ plan: EpochPlan, _ order: [Int32], epoch: Int, step: Int
+    _ data: any SampleSource, _ plan: EpochPlan, _ order: [Int32], epoch: Int, step: Int
   ) throws -> NonFiniteLoss {
     let figures = try variables.read(DataNames.train.history).doubles
     let samples = order[(step * plan.batches[0])...].prefix(plan.rows[step]).map { Int($0) }
@@ -135,7 +155,7 @@ extension Trainer {
   }
 
   /// Steps between two waits of the host: long enough to cost nothing, short enough for a progress bar.
-  private static let stepsPerWait = 64
+  static let stepsPerWait = 64
   /// The ways out where the last batch is too short.
   static let shortBatchAdvice = "Choose another batch size, or leave the short batch out"
 }

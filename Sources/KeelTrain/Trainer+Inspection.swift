@@ -19,15 +19,15 @@ extension Trainer {
     return try lastExecutable("stepGraph").graph
   }
 
-  /// Takes training steps on the first batches of the last epoch's order, one right after the other, and gives the times
-  /// of their launches. Parameters, statistics, optimizer and step are afterwards as they were.
+  /// Takes training steps on the first batches of the last epoch's order (of a window, where the data are streamed), one
+  /// right after the other, and gives the times of their launches. Parameters, statistics, optimizer and step are afterwards as they were.
   ///
   /// - Parameter steps: as many, or as an epoch has when that is less; 1 at least.
   /// - Throws: when `fit` has not been called before, or a trainer whose options do not say `profiles`; during `fit`.
   public func timeline(steps: Int = 50) throws -> Timeline {
     try checkIdle("timeline")
     let executable = try lastExecutable("timeline")
-    let fullSteps = lastTraining.map { $0.shape.features.shape[0] / $0.shape.rows } ?? 1
+    let fullSteps = lastTraining.map { min($0.shape.features.shape[0] / $0.shape.rows, $0.shape.steps) } ?? 1
     var timeline: Timeline?
     try variables.preservingState {
       // What drivers put off until a kernel is enqueued does not belong to its time.

@@ -17,13 +17,14 @@ extension Trainer {
   ///   - shuffles: batches of samples in a random order, as in training; samples sorted by class would give later
   ///     layers batches that no training has. False keeps the order of the data.
   ///   - seed: of that order.
+  ///   - placement: whether the device holds all samples or windows of them.
   /// - Returns: the new statistics, in double precision.
   /// - Throws: bad sizes, a network without running statistics, a batch of one value a channel, statistics that are
-  ///   not finite, or what the device says; during `fit`.
+  ///   not finite, ``SampleError``, or what the device says; during `fit`.
   @discardableResult
   public func recalibrate(
-    on data: Dataset, mode: Recalibration.Mode = .exact, batchSize: Int = 256, shuffles: Bool = true, seed: UInt64 = 0,
-    dropsLast: Bool = false
+    on data: any SampleSource, mode: Recalibration.Mode = .exact, batchSize: Int = 256, shuffles: Bool = true,
+    seed: UInt64 = 0, dropsLast: Bool = false, placement: DataPlacement = .automatic
   ) throws -> Recalibration {
     try checkIdle("recalibrate")
     guard !model.runningStatistics.isEmpty else {
@@ -32,22 +33,35 @@ extension Trainer {
     guard model.runningStatistics.contains(where: { !$0.isFrozen }) else {
       throw TrainingError("recalibration expects running statistics that are not frozen, all are")
     }
+    try data.validate()
     let plan = try EpochPlan(data, batchSize: batchSize, dropsLast: dropsLast)
-    let variables = try calibrationVariables(data, shuffles: shuffles, seed: seed)
-    var gathered: [Gathered] = []
-    for (rows, count) in zip(plan.batches, plan.counts) {
-      let calibration = try calibrationGraph(data, rows: rows, isLast: plan.batches.count > 1 && rows < plan.batches[0])
-      var options = options
-      options.merges = false
-      let executable = try Executable(calibration.graph, variables: variables, options: options)
-      if gathered.isEmpty { gathered = calibration.norms.map { Gathered($0, mode) } }
-      for _ in 0..<count {
-        try executable.run()
-        for (index, norm) in calibration.norms.enumerated() { try gathered[index].take(norm, from: executable) }
+    let variables = try calibrationVariables()
+    let feed = try SampleFeed(data, plan, .calibration, placement, windowBytes: windowBytes, variables)
+    try variables.declare(feed.needs)
+    try feed.upload()
+    var options = options
+    options.merges = false
+    let passes = try feed.slots.map { names in
+      try plan.batches.map { rows in
+        let isLast = plan.batches.count > 1 && rows < plan.batches[0]
+        let calibration = try calibrationGraph(feed.shape(names, rows: rows, steps: plan.steps), isLast: isLast)
+        return (calibration.norms, try Executable(calibration.graph, variables: variables, options: options))
       }
     }
+    var gathered = passes[0][0].0.map { Gathered($0, mode) }
     guard !gathered.isEmpty else {
       throw TrainingError("recalibration expects running statistics that follow those of batches, got none")
+    }
+    var generator = Philox(seed: seed)
+    try feed.begin(shuffles ? generator.permutation(data.count) : nil)
+    for window in feed.windows {
+      try feed.open(window)
+      for ((norms, executable), count) in zip(passes[window.slot], window.counts) {
+        for _ in 0..<count {
+          try executable.run()
+          for (index, norm) in norms.enumerated() { try gathered[index].take(norm, from: executable) }
+        }
+      }
     }
     let result = Recalibration(
       mode: mode, samples: plan.rows.reduce(0, +), batches: plan.steps, layers: gathered.map(\.layer))
@@ -55,31 +69,23 @@ extension Trainer {
     return result
   }
 
-  /// The model's values and the data, in buffers of their own: `fit` finds its own as it left them.
-  private func calibrationVariables(_ data: Dataset, shuffles: Bool, seed: UInt64) throws -> VariableStore {
+  /// The model's values in buffers of their own, as the data will be: `fit` finds its own as it left them.
+  private func calibrationVariables() throws -> VariableStore {
     let store = VariableStore(context)
-    let names = DataNames.calibration
-    var generator = Philox(seed: seed)
-    let order = shuffles ? generator.permutation(data.count) : (0..<Int32(data.count)).map { $0 }
-    let placed = [
-      (names.features, data.features, Role.data),
-      (names.order, try HostTensor([data.count], order), .control),
-      (names.cursor, HostTensor(zeros: Cursor.type), .control),
-    ]
     let parameters = Set(model.parameters.map(\.path))
     let state = model.state.map { name, value in
       (name, value.converted(to: dtype), parameters.contains(name) ? Role.parameter : .runningStatistic)
     }
-    try store.declare((state + placed).map { Variable($0.0, $0.1.type, $0.2) })
-    for (name, value, _) in state + placed { try store.write(name, value) }
+    try store.declare(state.map { Variable($0.0, $0.1.type, $0.2) })
+    for (name, value, _) in state { try store.write(name, value) }
     return store
   }
 
-  private func calibrationGraph(_ data: Dataset, rows: Int, isLast: Bool) throws -> CalibrationGraph {
+  private func calibrationGraph(_ shape: StepShape, isLast: Bool) throws -> CalibrationGraph {
     do {
-      return try CalibrationGraph(model, rows: rows, features: data.features.type, scale: data.scale, dtype: dtype)
+      return try CalibrationGraph(model, shape, dtype: dtype)
     } catch {
-      guard rows == 1, isLast else { throw error }
+      guard shape.rows == 1, isLast else { throw error }
       throw TrainingError(
         "the last batch has 1 sample: \(error). \(Self.shortBatchAdvice)")
     }

@@ -34,6 +34,8 @@ public final class Trainer {
   /// Executables made so far.
   private(set) var compilations = 0
   var isFitting = false
+  /// About how many bytes of samples a window has where they are streamed.
+  var windowBytes = DataPlacement.windowBytes
   /// The step of full batches that `fit` ran last.
   var lastTraining: (shape: StepShape, onNonFiniteLoss: NonFinitePolicy)?
 
@@ -47,8 +49,7 @@ public final class Trainer {
     /// The variables that the executable is bound to.
     var names: DataNames {
       switch self {
-      case .train: .train
-      case .evaluate: .evaluation
+      case .train(let shape, _, _), .evaluate(let shape): shape.names
       case .predict(_, _, let isFull): isFull ? .prediction : .lastPrediction
       }
     }
@@ -154,18 +155,23 @@ public final class Trainer {
     step = max(step, Int(cursor[Cursor.step]))
   }
 
-  /// Makes a data set resident. Executables bound to buffers of another size are forgotten.
-  func place(_ data: Dataset, _ names: DataNames, steps: Int) throws {
-    let history = TensorType([steps, 2], dtype)
-    let isSame =
-      variables.type(of: names.features) == data.features.type
-      && variables.type(of: names.targets) == data.targets.type && variables.type(of: names.history) == history
-    if !isSame { forget(names) }
-    try variables.place(names.features, data.features, .data)
-    try variables.place(names.targets, data.targets, .data)
-    try variables.place(names.order, HostTensor(zeros: TensorType([data.count], .int32)), .control)
-    try variables.place(names.cursor, HostTensor(zeros: Cursor.type), .control)
-    try variables.place(names.history, HostTensor(zeros: history), .control)
+  /// Makes room for a data set, or for windows of it. Executables bound to buffers of another size are forgotten.
+  func feed(
+    _ data: any SampleSource, _ plan: EpochPlan, _ names: DataNames, _ placement: DataPlacement
+  ) throws -> SampleFeed {
+    let feed = try SampleFeed(data, plan, names, placement, windowBytes: windowBytes, variables)
+    let history = TensorType([plan.steps, 2], dtype)
+    let needs = feed.needs + [Variable(names.history, history, .control)]
+    let known = [names.second.features, names.second.targets].filter { variables.type(of: $0) != nil }
+    if needs.contains(where: { variables.type(of: $0.name) != $0.type }) || !feed.isStreamed && !known.isEmpty {
+      forget(names)
+      for name in known { variables.release(name) }
+    }
+    try variables.declare(needs)
+    try variables.write(names.cursor, HostTensor(zeros: Cursor.type))
+    try variables.write(names.history, HostTensor(zeros: history))
+    try feed.upload()
+    return feed
   }
 }
 
@@ -174,12 +180,5 @@ extension VariableStore {
   func place(_ name: String, _ tensor: HostTensor, _ role: Role) throws {
     if type(of: name) != tensor.type { try declare([Variable(name, tensor.type, role)]) }
     try write(name, tensor)
-  }
-}
-
-extension StepShape {
-  init(_ data: Dataset, rows: Int, steps: Int) {
-    self.init(
-      rows: rows, features: data.features.type, targets: data.targets.type, scale: data.scale, steps: steps)
   }
 }

@@ -4,14 +4,19 @@ import KeelNN
 
 /// The variables of a data set on the device, under a common prefix. No property path begins with one that has a slash,
 /// so these are never the names of parameters.
-struct DataNames {
+struct DataNames: Hashable {
   let prefix: String
-  var features: String { prefix + ".features" }
-  var targets: String { prefix + ".targets" }
+  /// Whether it is the second of two windows, which take turns: features and targets are its own.
+  var isSecond = false
+
+  var features: String { prefix + (isSecond ? ".features.second" : ".features") }
+  var targets: String { prefix + (isSecond ? ".targets.second" : ".targets") }
   var order: String { prefix + ".order" }
   var cursor: String { prefix + ".cursor" }
   /// A row a step: mean loss, number of samples classified right.
   var history: String { prefix + ".history" }
+
+  var second: DataNames { DataNames(prefix: prefix, isSecond: true) }
 
   static let train = DataNames(prefix: "data/train")
   static let evaluation = DataNames(prefix: "data/evaluation")
@@ -28,6 +33,7 @@ extension Parameter {
 
 /// What a step's graph is traced for.
 struct StepShape: Hashable {
+  var names = DataNames.train
   /// Samples of the batch.
   var rows: Int
   var features: TensorType
@@ -45,9 +51,9 @@ extension Model {
     _ shape: StepShape, loss: Loss, rule: UpdateRule, dtype: DType, onNonFiniteLoss: NonFinitePolicy
   ) throws(GraphError) -> Graph {
     let builder = GraphBuilder(name: "train.\(shape.rows)", mode: .training, dtype: dtype)
-    let names = DataNames.train
+    let names = shape.names
     let cursor = builder.input(names.cursor, Cursor.type, role: .control)
-    let (outputs, targets) = batch(shape, names, cursor, builder)
+    let (outputs, targets) = batch(shape, cursor, builder)
     let losses = loss(outputs, targets)
     let mean = losses.mean()
 
@@ -66,8 +72,7 @@ extension Model {
     }
     builder.guardUpdates(by: mean)
     record(
-      mean, loss.hits(outputs, targets), names, shape, cursor,
-      nonFinite: onNonFiniteLoss == .stop ? .hold : .skip)
+      mean, loss.hits(outputs, targets), shape, cursor, nonFinite: onNonFiniteLoss == .stop ? .hold : .skip)
     builder.output("loss", mean)
     return try builder.graph()
   }
@@ -75,10 +80,10 @@ extension Model {
   /// One batch of evaluation: gather, forward, loss, record.
   func evaluationGraph(_ shape: StepShape, loss: Loss, dtype: DType) throws(GraphError) -> Graph {
     let builder = GraphBuilder(name: "evaluate.\(shape.rows)", mode: .evaluation, dtype: dtype)
-    let names = DataNames.evaluation
+    let names = shape.names
     let cursor = builder.input(names.cursor, Cursor.type, role: .control)
-    let (outputs, targets) = batch(shape, names, cursor, builder)
-    record(loss(outputs, targets).mean(), loss.hits(outputs, targets), names, shape, cursor, nonFinite: .advance)
+    let (outputs, targets) = batch(shape, cursor, builder)
+    record(loss(outputs, targets).mean(), loss.hits(outputs, targets), shape, cursor, nonFinite: .advance)
     return try builder.graph()
   }
 
@@ -108,8 +113,9 @@ extension Model {
 
   /// The network's outputs for the batch at the cursor, and its targets.
   private func batch(
-    _ shape: StepShape, _ names: DataNames, _ cursor: Tensor, _ builder: GraphBuilder
+    _ shape: StepShape, _ cursor: Tensor, _ builder: GraphBuilder
   ) -> (outputs: Tensor, targets: Tensor) {
+    let names = shape.names
     let count = shape.features.shape[0]
     let order = builder.input(names.order, TensorType([count], .int32), role: .control)
     let (x, targets) = builder.scope(at: "data") {
@@ -128,10 +134,9 @@ extension Model {
 
   /// Writes the step's figures into the history and moves the cursor on.
   private func record(
-    _ mean: Tensor, _ hits: Tensor?, _ names: DataNames, _ shape: StepShape, _ cursor: Tensor,
-    nonFinite: Record.NonFinite
+    _ mean: Tensor, _ hits: Tensor?, _ shape: StepShape, _ cursor: Tensor, nonFinite: Record.NonFinite
   ) {
-    let builder = mean.builder
+    let (builder, names) = (mean.builder, shape.names)
     builder.scope(at: "record") {
       let history = builder.input(names.history, TensorType([shape.steps, 2], builder.dtype), role: .control)
       let figures = [mean, hits?.sum() ?? builder.constant(0)]

@@ -49,6 +49,19 @@ extension ToolTests {
       #expect((first["device"] as? String)?.isEmpty == false)
     }
 
+    /// Those of the digits fit into the windows of a stream.
+    @Test func streamedSamples() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      let outcome = try tool.run("train", "mnist-plain", "--epochs", "1", "--stream", "--out", "streamed.safetensors")
+      #expect(outcome.code == 0, "\(outcome.errors)")
+      #expect(outcome.output.contains("samples   on the device: the two windows of a stream hold them all"))
+      let plain = try tool.run("train", "mnist-plain", "--epochs", "1", "--out", "plain.safetensors")
+      #expect(plain.code == 0 && !plain.output.contains("windows"))
+      let files = ["streamed", "plain"].map { FileManager.default.contents(atPath: tool.path("\($0).safetensors")) }
+      #expect(files[0] != nil && files[0] == files[1])
+    }
+
     @Test func plainLinesInAPipe() throws {
       let tool = try Tool()
       defer { tool.remove() }

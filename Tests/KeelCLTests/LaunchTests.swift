@@ -141,6 +141,49 @@ private let source = """
     #expect(error?.description.hasSuffix("got 8 bytes at offset 4 of 8") == true)
   }
 
+  @Test(arguments: Machine.devices) func writesInPlace(device: Device) throws {
+    let context = try Context(device: device)
+    let (queue, other) = (try Queue(context: context), try Queue(context: context))
+    let buffer = try Buffer(context: context, byteCount: 64)
+    try queue.fill(buffer, pattern: [7])
+    try queue.finish()
+    let slice = try buffer.slice(byteOffset: 0, byteCount: 48)
+    try other.write(slice, offset: 8, byteCount: 16) { bytes in
+      for index in 0..<16 { bytes.storeBytes(of: UInt8(index), toByteOffset: index, as: UInt8.self) }
+    }
+    let expected = [UInt8](repeating: 7, count: 8) + (0..<16) + [UInt8](repeating: 7, count: 40)
+    #expect(try queue.read(buffer) == expected)
+
+    struct Failure: Error {}
+    #expect(throws: Failure.self) { try other.write(slice, byteCount: 4) { _ in throw Failure() } }
+    try other.write(slice, byteCount: 0) { _ in throw Failure() }
+    for (offset, count) in [(40, 9), (-1, 4), (0, -1), (0, .max)] {
+      let error = #expect(throws: CLError.self) { try other.write(slice, offset: offset, byteCount: count) { _ in } }
+      #expect(error?.call == "clEnqueueMapBuffer")
+    }
+    // The failures have left nothing mapped.
+    try queue.fill(buffer, pattern: [1])
+    #expect(try queue.read(buffer) == [UInt8](repeating: 1, count: 64))
+  }
+
+  @Test func rowsInAnyOrder() {
+    var room = [UInt8](repeating: 0, count: 7)
+    func copied(_ rows: [Int32], _ rowBytes: Int) -> [UInt8]? {
+      room = [UInt8](repeating: 0, count: 7)
+      var span = room.mutableSpan
+      var bytes = span.mutableBytes
+      return bytes.copyRows(rows[...], of: [1, 2, 3, 4, 5, 6, 7], rowBytes: rowBytes) ? room : nil
+    }
+    #expect(copied([2, 0, 2], 2) == [5, 6, 1, 2, 5, 6, 0])
+    #expect(copied([], 2) == [UInt8](repeating: 0, count: 7))
+    #expect(copied([6, 0], 1) == [7, 1, 0, 0, 0, 0, 0])
+    for (rows, rowBytes) in [([3], 2), ([-1], 2), ([.min], 2), ([0, 0, 0, 0], 2), ([0], 0), ([0], 8)]
+      as [([Int32], Int)]
+    {
+      #expect(copied(rows, rowBytes) == nil)
+    }
+  }
+
   @Test func aGroupThatIsTooLargeNamesKernelSizesAndLimit() throws {
     let kernel = try program().kernel("scale")
     let buffer = try Buffer(context: context, byteCount: 16)

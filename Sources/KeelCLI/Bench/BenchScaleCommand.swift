@@ -6,11 +6,12 @@ struct BenchScaleCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "scale", abstract: "Times training over data sets of growing size: the cost of a sample.",
     discussion: """
-      mnist-bn is trained on noise of 8×8 bytes a sample that lies on the device: ten million samples are 640 MB. A run \
-      is as many epochs as pass over --run samples, one at least, and its time is that of whole epochs: the order of \
-      the samples is drawn and written, steps run, the history is read back. The smallest time and the median of --repeat \
-      runs are printed a sample, that of the steps alone beside them, and the smallest as a ratio to that of the size \
-      where it is least.
+      mnist-bn is trained on noise of 8×8 bytes a sample, ten million samples are 640 MB, once resident on the device and \
+      once streamed from host memory, in turns. A run is as many epochs as pass over --run samples, one at least, and \
+      its time is that of whole epochs: the order of the samples is drawn, steps run, the history is read back. The \
+      smallest time and the median of --repeat runs are printed a sample, that of the steps alone beside them, the \
+      smallest as a ratio to that of the size where it is least, and how fast streaming is beside the resident set. Sets \
+      that the two windows of a stream hold are not streamed.
       """)
 
   @Option(
@@ -24,6 +25,13 @@ struct BenchScaleCommand: AsyncParsableCommand {
 
   @Option(name: .customLong("run"), parsing: .unconditional, help: ArgumentHelp("Samples of a run.", valueName: "n"))
   var samplesPerRun = 1_000_000
+
+  @Flag(
+    help: """
+      Images of 28×28 bytes that are computed as they are read, of which ten million, 7.8 GB, are more than a device may \
+      hold, instead of noise in memory.
+      """)
+  var computed = false
 
   @OptionGroup var options: BenchOptions
 
@@ -39,9 +47,12 @@ struct BenchScaleCommand: AsyncParsableCommand {
   private static let shape = [8, 8]
   /// Largest ratio of the cost of a sample to the least.
   private static let target = 1.1
+  /// Least ratio of the cost of a resident sample to that of a streamed one.
+  private static let speedTarget = 0.9
 
   struct Row: Encodable {
     var samples: Int
+    var isStreamed: Bool
     /// Epochs of a run.
     var epochs: Int
     /// Of a sample, in the fastest run.
@@ -50,8 +61,10 @@ struct BenchScaleCommand: AsyncParsableCommand {
     var median: Figure
     /// Of the steps alone, in the fastest run.
     var stepNanoseconds: Figure
-    /// To the row where a sample costs least.
+    /// To the row of as streamed or resident samples where one costs least.
     var ratio: Figure
+    /// The cost of a resident sample to that of a streamed one.
+    var speed: Figure
   }
 
   /// The line of `--json`.
@@ -62,66 +75,110 @@ struct BenchScaleCommand: AsyncParsableCommand {
     /// Of one sample, as stored.
     var sampleShape: [Int]
     var targetRatio: Double
+    var targetSpeed: Double
     var sizes: [Row]
   }
 
   func run() async throws {
     let console = Console(json: options.json)
     let device = try options.deviceOptions.select()
-    let shape = Text.extents(Self.shape)
-    console.line("\(device.name): mnist-bn, batch \(batchSize), samples of \(shape) bytes, \(options.repeats) runs\n")
-    let columns = BenchColumns(["samples": 12, "epochs": 7, "ns/sample": 10, "median": 9, "steps": 9])
+    let sample = computed ? [28, 28] : Self.shape
+    console.line(
+      "\(device.name): mnist-bn, batch \(batchSize), samples of \(Text.extents(sample)) bytes, \(options.repeats) runs\n"
+    )
+    let columns = BenchColumns([
+      "samples": 12, "where": -8, "epochs": 7, "ns/sample": 10, "median": 9, "steps": 9,
+    ])
     console.line(columns.header)
     var rows: [Row] = []
     for size in sizes.isEmpty ? [1000, 10_000, 100_000, 1_000_000, 10_000_000] : sizes {
-      let row = try measure(size, device, console)
-      rows.append(row)
+      for row in try measure(size, device, console) {
+        rows.append(row)
+        console.line(
+          columns.line([
+            Text.count(row.samples), row.isStreamed ? "streamed" : "resident", Text.count(row.epochs),
+            Text.microseconds(row.nanoseconds.value), Text.microseconds(row.median.value),
+            Text.microseconds(row.stepNanoseconds.value),
+          ]))
+      }
+    }
+    for index in rows.indices {
+      let alike = rows.filter { $0.isStreamed == rows[index].isStreamed }
+      let least = alike.compactMap(\.nanoseconds.value).min() ?? .nan
+      rows[index].ratio = Figure(rows[index].nanoseconds.value.map { $0 / least })
+    }
+    console.line(
+      "\nratio to the least, at most \(Self.target); speed beside resident samples, at least \(Self.speedTarget):")
+    for row in rows {
       console.line(
         columns.line([
-          Text.count(row.samples), Text.count(row.epochs), Text.microseconds(row.nanoseconds.value),
-          Text.microseconds(row.median.value), Text.microseconds(row.stepNanoseconds.value),
+          Text.count(row.samples), row.isStreamed ? "streamed" : "resident", Text.ratio(row.ratio.value),
+          row.speed.value.map { Text.ratio($0) } ?? "",
         ]))
-    }
-    let least = rows.compactMap(\.nanoseconds.value).min() ?? .nan
-    for index in rows.indices { rows[index].ratio = Figure(rows[index].nanoseconds.value.map { $0 / least }) }
-    console.line("\nratio to the least, at most \(Self.target):")
-    for row in rows {
-      console.line(columns.line([Text.count(row.samples), Text.ratio(row.ratio.value)]))
     }
     if options.json {
       try console.json(
         Report(
-          device: device.name, recipe: Recipe.mnistBN.rawValue, batchSize: batchSize, sampleShape: Self.shape,
-          targetRatio: Self.target, sizes: rows))
+          device: device.name, recipe: Recipe.mnistBN.rawValue, batchSize: batchSize, sampleShape: sample,
+          targetRatio: Self.target, targetSpeed: Self.speedTarget, sizes: rows))
     }
   }
 
-  private func measure(_ size: Int, _ device: Device, _ console: Console) throws -> Row {
-    console.progress(always: true) { _ in "\(Text.count(size)) samples …" }
-    let data = try Dataset.noise(count: size, shape: Self.shape)
-    let recipe = Recipe.mnistBN
-    let trainer = try Trainer(
-      recipe.network(inputs: data.featureCount, classes: data.classCount), loss: .softmaxCrossEntropy,
-      optimizer: recipe.optimizer, on: device)
-    let epochs = max(samplesPerRun / size, 1)
+  /// A trainer and what its runs took.
+  private struct Contender {
+    let trainer: Trainer
+    let placement: DataPlacement
+    let isStreamed: Bool
+    /// Of a sample, in nanoseconds.
     var runs = Timing()
-    var begin = ContinuousClock.now
-    let history = try trainer.fit(data, epochs: epochs * (options.repeats + 1), batchSize: batchSize) { event in
-      if case .epoch(let epoch) = event, epoch.number % epochs == 0 {
-        runs.append((ContinuousClock.now - begin) / .nanoseconds(epochs * size))
-        begin = .now
-        console.progress { _ in "\(Text.count(size)) samples, run \(epoch.number / epochs) of \(options.repeats + 1)" }
+    var steps = Timing()
+  }
+
+  private func measure(_ size: Int, _ device: Device, _ console: Console) throws -> [Row] {
+    console.progress(always: true) { _ in "\(Text.count(size)) samples …" }
+    let data: any SampleSource =
+      computed ? ComputedNoise(count: size) : try Dataset.noise(count: size, shape: Self.shape)
+    let recipe = Recipe.mnistBN
+    func reason(_ placement: DataPlacement) -> String? {
+      placement.streamingReason(data, batchSize: batchSize, on: device)
+    }
+    var contenders: [Contender] = []
+    for placement in [DataPlacement.resident, .streamed] {
+      let isStreamed = placement == .streamed
+      let canBe = (reason(isStreamed ? .streamed : .automatic) != nil) == isStreamed
+      guard canBe else { continue }
+      let trainer = try Trainer(
+        recipe.network(inputs: data.featureCount, classes: data.classCount), loss: .softmaxCrossEntropy,
+        optimizer: recipe.optimizer, on: device)
+      contenders.append(Contender(trainer: trainer, placement: placement, isStreamed: isStreamed))
+    }
+    let epochs = max(samplesPerRun / size, 1)
+    // The first run is a warm-up.
+    for run in 0...options.repeats {
+      for index in contenders.indices {
+        let contender = contenders[index]
+        var begin = ContinuousClock.now
+        var end = begin
+        let history = try contender.trainer.fit(
+          data, epochs: epochs, batchSize: batchSize, placement: contender.placement
+        ) { event in
+          if case .compiled = event { begin = .now }
+          end = .now
+          return !console.isClosed
+        }
+        guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
+        console.progress { _ in "\(Text.count(size)) samples, run \(run) of \(options.repeats)" }
+        if run == 0 { continue }
+        contenders[index].runs.append((end - begin) / .nanoseconds(epochs * size))
+        contenders[index].steps.append(history.trainSeconds * 1e9 / Double(epochs * size))
       }
-      return !console.isClosed
     }
-    guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
-    // The first run began before anything was compiled.
-    let counted = Array(runs.samples.dropFirst())
-    let steps = stride(from: epochs, to: history.epochs.count, by: epochs).map { start in
-      history.epochs[start..<start + epochs].reduce(0) { $0 + $1.trainSeconds } * 1e9 / Double(epochs * size)
+    let resident = contenders.first { !$0.isStreamed }?.runs.minimum
+    return contenders.map { contender in
+      Row(
+        samples: size, isStreamed: contender.isStreamed, epochs: epochs, nanoseconds: Figure(contender.runs.minimum),
+        median: Figure(contender.runs.median), stepNanoseconds: Figure(contender.steps.minimum), ratio: Figure(nil),
+        speed: Figure(contender.isStreamed ? resident.map { $0 / contender.runs.minimum } : nil))
     }
-    return Row(
-      samples: size, epochs: epochs, nanoseconds: Figure(counted.min()), median: Figure(counted.median),
-      stepNanoseconds: Figure(steps.min()), ratio: Figure(nil))
   }
 }

@@ -1,7 +1,7 @@
 import KeelCore
 
 /// Examples and what is to be learnt of them, in host memory, as they are stored.
-public struct Dataset: Sendable {
+public struct Dataset: SampleSource {
   /// For messages and for the description of a saved model.
   public let name: String
   /// `[n, ...]`, `u8` or `f32`.
@@ -15,49 +15,41 @@ public struct Dataset: Sendable {
 
   /// Throws ``DatasetError`` when features, labels and class count do not fit each other or there is no example.
   public init(name: String, features: HostTensor, labels: HostTensor, classCount: Int, scale: Double = 1) throws {
-    guard labels.dtype == .int32, labels.shape.rank == 1 else {
-      throw DatasetError(name, "expects labels i32[n], got \(labels.type)")
-    }
     guard classCount > 0 else { throw DatasetError(name, "expects at least one class, got \(classCount)") }
+    try self.init(name: name, features: features, targets: labels, classCount: classCount, scale: scale)
     for (index, label) in labels.doubles.enumerated() where label < 0 || label >= Double(classCount) {
       throw DatasetError(name, "label \(Int(label)) at index \(index), expected 0…\(classCount - 1)")
     }
-    try self.init(name: name, features: features, targets: labels, classCount: classCount, scale: scale)
   }
 
   /// A regression: targets are real numbers of the network's output shape. Throws as above.
   public init(name: String, features: HostTensor, targets: HostTensor, scale: Double = 1) throws {
-    guard targets.dtype == .float32, targets.shape.rank >= 1 else {
-      throw DatasetError(name, "expects targets f32[n, ...], got \(targets.type)")
-    }
     try self.init(name: name, features: features, targets: targets, classCount: 0, scale: scale)
   }
 
   private init(name: String, features: HostTensor, targets: HostTensor, classCount: Int, scale: Double) throws {
-    guard features.dtype == .uint8 || features.dtype == .float32, features.shape.rank >= 2 else {
-      throw DatasetError(name, "expects features u8[n, ...] or f32[n, ...], got \(features.type)")
-    }
-    guard features.shape[0] == targets.shape[0] else {
-      let kind = classCount > 0 ? "labels" : "targets"
-      throw DatasetError(name, "\(features.shape[0]) examples \(features.type) for \(targets.shape[0]) \(kind)")
-    }
-    guard features.count > 0 else { throw DatasetError(name, "expects at least one example, got \(features.type)") }
-    guard scale.isFinite, scale > 0 else { throw DatasetError(name, "expects a scale above 0, got \(scale)") }
     self.name = name
     self.features = features
     self.targets = targets
     self.classCount = classCount
     self.scale = scale
+    try validate()
   }
 
-  /// Number of examples.
-  public var count: Int { targets.shape[0] }
+  /// Type of all features.
+  public var featureType: TensorType { features.type }
 
-  /// The shape of one example, `[28, 28]`.
-  public var featureShape: Shape { Shape(Array(features.shape.dimensions.dropFirst())) }
+  /// Type of all targets.
+  public var targetType: TensorType { targets.type }
 
-  /// Number of values of one example, 784.
-  public var featureCount: Int { featureShape.count }
+  /// Copies samples. Throws when there are none of these indices, or more than there is room for.
+  public func read(
+    _ samples: ArraySlice<Int32>, features: inout MutableRawSpan, targets: inout MutableRawSpan
+  ) throws {
+    guard features.copyRows(samples, of: self.features.bytes, rowBytes: featureBytes),
+      targets.copyRows(samples, of: self.targets.bytes, rowBytes: targetBytes)
+    else { throw DatasetError(name, "expects indices in 0..<\(count), and room for \(samples.count) examples") }
+  }
 
   /// The examples of a range, in order. Throws when the range is empty or there are no such examples.
   public func rows(_ range: Range<Int>) throws -> Dataset {
