@@ -76,8 +76,7 @@ public struct Interpreter {
     case .record(let operation):
       return record(operation, operands)
     case .fused, .affineProductGradient, .batchNormTraining, .batchNormBackward, .batchNormRunningUpdate,
-      .softmaxCrossEntropy,
-      .softmaxCrossEntropyBackward, .topOne:
+      .softmaxCrossEntropy, .softmaxCrossEntropyBackward, .softmaxCrossEntropyWithGradient, .topOne:
       throw GraphError(node.operation.rules.name, path: node.path, "runs as its definition says, which is missing")
     }
   }

@@ -50,6 +50,7 @@ public enum Operation: Hashable, Sendable {
   case batchNormRunningUpdate(BatchNormRunningUpdate)
   case softmaxCrossEntropy(SoftmaxCrossEntropy)
   case softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward)
+  case softmaxCrossEntropyWithGradient(SoftmaxCrossEntropyWithGradient)
   case topOne(TopOne)
   case optimizerStep(OptimizerStep)
   case record(Record)
@@ -73,6 +74,7 @@ public enum Operation: Hashable, Sendable {
     case .batchNormRunningUpdate(let rules): rules
     case .softmaxCrossEntropy(let rules): rules
     case .softmaxCrossEntropyBackward(let rules): rules
+    case .softmaxCrossEntropyWithGradient(let rules): rules
     case .topOne(let rules): rules
     case .optimizerStep(let rules): rules
     case .record(let rules): rules

@@ -4,16 +4,19 @@ import KeelCore
 /// The softmax cross-entropy family, a row of logits [rows, classes] each.
 ///
 /// Operands: `.forward` outputs losses; inputs logits, labels. `.backward` outputs dlogits; inputs dlosses, logits,
-/// labels. `.topOne` outputs 1 or 0; inputs logits, labels.
+/// labels. `.topOne` outputs 1 or 0; inputs logits, labels. `.withGradient` outputs losses, dlogits, and the first choices
+/// where it says so; inputs as `.backward`.
 public struct SoftmaxProblem: KernelProblem {
-  /// Which of the three kernels.
+  /// Which of the kernels.
   public enum Kind: String, Hashable, Sendable {
     case forward
     case backward
     case topOne
+    case withGradient
+    case withGradientAndTopOne
   }
 
-  /// Which of the three kernels.
+  /// Which of the kernels.
   public var kind: Kind
   /// Rows of the logits.
   public var rows: Int
@@ -48,12 +51,16 @@ public struct SoftmaxProblem: KernelProblem {
       case .forward: "softmax_cross_entropy_forward"
       case .backward: "softmax_cross_entropy_backward"
       case .topOne: "softmax_cross_entropy_top_one"
+      case .withGradient, .withGradientAndTopOne: "softmax_cross_entropy_with_gradient"
       }
+    var spec = ProgramSpec("softmax_cross_entropy.cl", dtype)
+    if kind == .withGradientAndTopOne { spec.define("WITH_TOP_ONE", "1") }
     // Some thousand logits an item, and 64 items or so of many.
     let block = form.isEmpty ? 1 : roundUp(max(divideUp(4096, classes), divideUp(rows, 64)), 16)
-    let values = rows * classes * (kind == .backward ? 2 : 1) + rows
+    let writesGradient = kind != .forward && kind != .topOne
+    let values = rows * classes * (writesGradient ? 2 : 1) + rows * operands.outputs.count
     return try context.bind(
-      kernel + form, of: ProgramSpec("softmax_cross_entropy.cl", dtype),
+      kernel + form, of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + [.int(rows), .int(classes), .long(block)],
       global: [divideUp(rows, block)], isSingleItem: !form.isEmpty, label: label,
       flops: kind == .topOne ? 0 : 25 * Double(rows * classes),

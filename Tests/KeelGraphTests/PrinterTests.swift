@@ -102,27 +102,26 @@ import Testing
       %8:4 = batchNormTraining{axis 1, epsilon 0.5, epilogue relu($0)}(%7, %3, %4) : f32[4, 2], f32[2], f32[2], \
     f32[2]  // 1
       %9 = matMul{epilogue add($0, $1)}(%8.0, %5, %6) : f32[4, 2]  // 3
-      %10 = softmaxCrossEntropy(%9, %1) : f32[4]  // loss
-      %11 = reduceSum{axis 0}(%10) : f32[]  // loss
-      %12 = fused{multiply($0, 0.25)}(%11) : f32[]  // loss
-      %13 = constant{0.25} : f32[4]  // loss.gradient
-      %14 = softmaxCrossEntropyBackward(%13, %9, %1) : f32[4, 2]  // loss.gradient
-      %15 = reduceSum{axis 0}(%14) : f32[2]  // 3.gradient
-      %16 = matMul{TN}(%8.0, %14) : f32[2, 2]  // 3.gradient
-      %17 = matMul{NT, epilogue select(greater($1, 0), $0, 0)}(%14, %5, %8.0) : f32[4, 2]  // 3.gradient
-      %18:3 = batchNormBackward{axis 1, epsilon 0.5}(%17, %7, %3, %8.1, %8.2, %8.3) : f32[4, 2], f32[2], f32[2]  // \
+      %10 = constant{0.25} : f32[4]  // loss.gradient
+      %11:2 = softmaxCrossEntropyWithGradient(%10, %9, %1) : f32[4], f32[4, 2]  // loss
+      %12 = reduceSum{axis 0}(%11.0) : f32[]  // loss
+      %13 = fused{multiply($0, 0.25)}(%12) : f32[]  // loss
+      %14 = reduceSum{axis 0}(%11.1) : f32[2]  // 3.gradient
+      %15 = matMul{TN}(%8.0, %11.1) : f32[2, 2]  // 3.gradient
+      %16 = matMul{NT, epilogue select(greater($1, 0), $0, 0)}(%11.1, %5, %8.0) : f32[4, 2]  // 3.gradient
+      %17:3 = batchNormBackward{axis 1, epsilon 0.5}(%16, %7, %3, %8.1, %8.2, %8.3) : f32[4, 2], f32[2], f32[2]  // \
     1.gradient
-      %19 = matMul{TN}(%0, %18.0) : f32[3, 2]  // 0.gradient
-      %20 = rates{control} : f32[1]
-      %21 = cursor{control} : i32[3]
-      %22:5 = optimizerStep{sgd(momentum: 0.0, nesterov: false, weightDecay: 0.0)}(%20, %21, %2, %3, %4, %5, %6, \
-    %19, %18.1, %18.2, %16, %15) : f32[3, 2], f32[2], f32[2], f32[2, 2], f32[2]
-      update "0.weight" <- %22.0
-      update "1.scale" <- %22.1
-      update "1.shift" <- %22.2
-      update "3.weight" <- %22.3
-      update "3.bias" <- %22.4
-      output loss = %12
+      %18 = matMul{TN}(%0, %17.0) : f32[3, 2]  // 0.gradient
+      %19 = rates{control} : f32[1]
+      %20 = cursor{control} : i32[3]
+      %21:5 = optimizerStep{sgd(momentum: 0.0, nesterov: false, weightDecay: 0.0)}(%19, %20, %2, %3, %4, %5, %6, \
+    %18, %17.1, %17.2, %15, %14) : f32[3, 2], f32[2], f32[2], f32[2, 2], f32[2]
+      update "0.weight" <- %21.0
+      update "1.scale" <- %21.1
+      update "1.shift" <- %21.2
+      update "3.weight" <- %21.3
+      update "3.bias" <- %21.4
+      output loss = %13
     }
     """
 

@@ -95,8 +95,8 @@ import Testing
     let stage = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
     #expect(
       stage?.description == "[executable] KEEL_DUMP expects stages out of trace, decompose, canonicalize, deadCode, "
-        + "materialize, commonSubexpressions, leadingBatchNorm, fuseElementwise, fuseEpilogue, fusePrologue, plan, "
-        + "launches, all, got plans")
+        + "materialize, commonSubexpressions, leadingBatchNorm, softmaxWithGradient, fuseElementwise, fuseEpilogue, "
+        + "fusePrologue, plan, launches, all, got plans")
     options = Executable.Options(environment: ["KEEL_OMIT": "deadCode"])
     let pass = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
     #expect(

@@ -191,7 +191,7 @@ import Testing
           #expect(apart < 1e-9, "\(label) without \(name): \(apart)")
         }
       }
-      #expect(needed.isSuperset(of: ["fuseElementwise", "fuseEpilogue", "fusePrologue"]))
+      #expect(needed.isSuperset(of: ["softmaxWithGradient", "fuseElementwise", "fuseEpilogue", "fusePrologue"]))
     }
   }
 }

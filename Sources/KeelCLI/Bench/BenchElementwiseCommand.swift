@@ -99,6 +99,11 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
         case .forward, .topOne: ([try context.zeros(rows)], [logits, labels])
         case .backward:
           ([try context.zeros(rows * classes)], [try context.noise(rows, stream: 1), logits, labels])
+        case .withGradient, .withGradientAndTopOne:
+          (
+            [try context.zeros(rows), try context.zeros(rows * classes), try context.zeros(rows)],
+            [try context.noise(rows, stream: 1), logits, labels]
+          )
         }
       }
     }
@@ -111,7 +116,10 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
         update("Adam", .adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0), slots: 2),
         update("SGD", .sgd(momentum: 0, nesterov: false, weightDecay: 0), slots: 0),
         update("SGD with momentum", .sgd(momentum: 0.9, nesterov: false, weightDecay: 0), slots: 1),
-      ] + logits.flatMap { rows, classes in [.forward, .backward, .topOne].map { softmax($0, rows, classes) } }
+      ]
+      + logits.flatMap { rows, classes in
+        [.forward, .backward, .topOne, .withGradientAndTopOne].map { softmax($0, rows, classes) }
+      }
     return all.filter { job in only.map { job.name.contains($0) } ?? true }
   }
 

@@ -25,7 +25,7 @@ extension KernelCases {
     return cases
   }
 
-  /// Loss, gradient and first choice.
+  /// Loss, gradient and first choice, each by itself, and all that one kernel makes.
   private static func kinds(
     _ dtype: DType, _ title: String, _ rows: Int, _ classes: Int, _ logits: CaseInput.Source, _ labels: CaseInput.Source
   ) -> [KernelCase] {
@@ -37,30 +37,47 @@ extension KernelCases {
     // The exponentials' sum, in eight lanes: 3 ulp of exp, and what the rounding of its argument d makes of it, which is
     // at most the entropy of the row, log K, half an epsilon each.
     let sum = 3 + log(Double(classes)) / 2 + Bound.positiveSum(depth: (classes + 7) / 8 + 3)
-    return [
+    let bounds = [
       // The logarithm turns the sum's relative error into one of 1, and has 3 ulp of its own; two roundings follow.
-      KernelCase(
-        SoftmaxProblem.family, "\(label) loss", dtype, inputs: Array(inputs[..<2]),
-        bound: Bound(eps: sum + 4, of: .terms)
-      ) { t in ["loss": loss(t)] }
-      .terms { t in
-        let total = distances(t).elementwise(.exp).sum(axes: [1]).elementwise(.log)
-        return ["loss": 1.0.tensor(in: t.builder) + total + (loss(t) - total).magnitude]
-      }.fused(),
+      "loss": Bound(eps: sum + 4, of: .terms),
       // A quotient and a product more; the difference at the label rounds to the digits of the result.
-      KernelCase(
-        SoftmaxProblem.family, "\(label) gradient", dtype, inputs: inputs, bound: Bound(eps: sum + 7, of: .terms)
-      ) { t in ["dx": gradient(t)] }
-      .terms { t in
-        let (d, dloss) = (distances(t), t["dloss"].magnitude.reshape([rows, 1]))
-        let exponentials = d.elementwise(.exp)
-        let softmax = exponentials / exponentials.sum(axes: [1], keepingDimensions: true)
-        return ["dx": dloss * softmax * (d.magnitude + 1.0) + gradient(t).magnitude]
-      }.fused(),
-      KernelCase(SoftmaxProblem.family, "\(label) top one", dtype, inputs: Array(inputs[..<2]), bound: .exact) { t in
-        ["correct": t.builder.append(.topOne(TopOne()), [t["x"], t["labels"]])[0]]
-      }.fused(),
+      "dx": Bound(eps: sum + 7, of: .terms),
+      "correct": .exact,
     ]
+    func kernelCase(
+      _ title: String, _ inputs: [CaseInput], _ build: @escaping @Sendable (CaseTensors) -> [String: Tensor]
+    ) -> KernelCase {
+      KernelCase(
+        SoftmaxProblem.family, "\(label) \(title)", dtype, inputs: inputs, bound: .exact, build: build
+      ).bounds(bounds).fused()
+    }
+    return [
+      kernelCase("loss", Array(inputs[..<2])) { t in ["loss": loss(t)] }.terms { t in ["loss": lossTerms(t)] },
+      kernelCase("gradient", inputs) { t in ["dx": gradient(t)] }.terms { t in ["dx": gradientTerms(t)] },
+      kernelCase("top one", Array(inputs[..<2])) { t in
+        ["correct": t.builder.append(.topOne(TopOne()), [t["x"], t["labels"]])[0]]
+      },
+    ]
+      + [false, true].map { hasTopOne in
+        kernelCase("with gradient" + (hasTopOne ? ", top one" : ""), inputs) { t in
+          let results = t.builder.append(
+            .softmaxCrossEntropyWithGradient(SoftmaxCrossEntropyWithGradient(hasTopOne: hasTopOne)),
+            [t["dloss"], t["x"], t["labels"]])
+          return Dictionary(uniqueKeysWithValues: zip(["loss", "dx", "correct"], results))
+        }.terms { t in ["loss": lossTerms(t), "dx": gradientTerms(t)] }
+      }
+  }
+
+  private static func lossTerms(_ t: CaseTensors) -> Tensor {
+    let total = distances(t).elementwise(.exp).sum(axes: [1]).elementwise(.log)
+    return 1.0.tensor(in: t.builder) + total + (loss(t) - total).magnitude
+  }
+
+  private static func gradientTerms(_ t: CaseTensors) -> Tensor {
+    let (d, dloss) = (distances(t), t["dloss"].magnitude.reshape([t["dloss"].shape[0], 1]))
+    let exponentials = d.elementwise(.exp)
+    let softmax = exponentials / exponentials.sum(axes: [1], keepingDimensions: true)
+    return dloss * softmax * (d.magnitude + 1.0) + gradient(t).magnitude
   }
 
   private static func loss(_ t: CaseTensors) -> Tensor {

@@ -66,6 +66,38 @@ public struct SoftmaxCrossEntropyBackward: OperationRules {
   public var inPlace: [(output: Int, operand: Int)] { [] }
 }
 
+/// A ``SoftmaxCrossEntropy`` and its ``SoftmaxCrossEntropyBackward`` at once, and where it says so a ``TopOne``.
+///
+/// Operands: dloss [N], logits [N, K], labels i32 [N]. Results: losses [N], dlogits [N, K], and [N].
+public struct SoftmaxCrossEntropyWithGradient: OperationRules {
+  public let hasTopOne: Bool
+
+  public init(hasTopOne: Bool) { self.hasTopOne = hasTopOne }
+
+  public var name: String { "softmaxCrossEntropyWithGradient" }
+  public var attributes: String { hasTopOne ? "top one" : "" }
+  public var outputCount: Int { hasTopOne ? 3 : 2 }
+
+  public func outputTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
+    try expect(inputs, count: 3)
+    let rows = TensorType([try expectLogits(Array(inputs[1...]))], inputs[1].dtype)
+    guard inputs[0] == rows else {
+      throw GraphError(name, "expects a cotangent a row, got \(inputs[0]) for \(inputs[1])")
+    }
+    return [rows, inputs[1]] + (hasTopOne ? [rows] : [])
+  }
+
+  public func gradient(_ context: GradientContext) -> [Tensor?]? { nil }
+
+  public func definition(_ inputs: [Tensor]) -> [Tensor]? {
+    let (builder, row) = (inputs[0].builder, Array(inputs[1...]))
+    return builder.append(.softmaxCrossEntropy(SoftmaxCrossEntropy()), row)
+      + builder.append(.softmaxCrossEntropyBackward(SoftmaxCrossEntropyBackward()), inputs)
+      + (hasTopOne ? builder.append(.topOne(TopOne()), row) : [])
+  }
+  public var inPlace: [(output: Int, operand: Int)] { [] }
+}
+
 /// 1 for each row whose largest logit (the first of equals) is the labelled one, else 0.
 ///
 /// Operands: logits [N, K], labels i32 [N]. Result: [N] of the logits' type.

@@ -118,17 +118,3 @@ private func fusingEpilogue(of index: Int, _ graph: Graph) -> Graph? {
   }
   return nil
 }
-
-extension Graph {
-  /// Whether `node` reads, directly or not, a result of `other`.
-  fileprivate func depends(_ node: Int, on other: Int) -> Bool {
-    var seen: Set<Int> = []
-    var pending = [node]
-    while let next = pending.popLast() {
-      if next == other { return true }
-      guard seen.insert(next).inserted else { continue }
-      pending += nodes[next].inputs.map(\.node)
-    }
-    return false
-  }
-}

@@ -101,4 +101,23 @@ extension Graph {
     graph.updates = updates.map { Update(variable: renamed($0.variable), value: renamed($0.value)) }
     return graph
   }
+
+  /// Whether `node` reads, directly or not, a result of `other`, or is it.
+  func depends(_ node: Int, on other: Int) -> Bool {
+    var seen: Set<Int> = []
+    var pending = [node]
+    while let next = pending.popLast() {
+      if next == other { return true }
+      guard seen.insert(next).inserted else { continue }
+      pending += nodes[next].inputs.map(\.node)
+    }
+    return false
+  }
+
+  /// Whoever of `nodes`, or outside the nodes, reads one of the values reads the other in its place.
+  mutating func replace(_ values: [Value: Value], in nodes: Range<Int>) {
+    for index in nodes { self.nodes[index].inputs = self.nodes[index].inputs.map { values[$0] ?? $0 } }
+    outputs = outputs.map { Output(name: $0.name, value: values[$0.value] ?? $0.value) }
+    updates = updates.map { Update(variable: $0.variable, value: values[$0.value] ?? $0.value) }
+  }
 }

@@ -98,12 +98,3 @@ private struct LeadingBatchNorm {
     return graph
   }
 }
-
-extension Graph {
-  /// Whoever of `nodes`, or outside the nodes, reads one of the values reads the other in its place.
-  fileprivate mutating func replace(_ values: [Value: Value], in nodes: Range<Int>) {
-    for index in nodes { self.nodes[index].inputs = self.nodes[index].inputs.map { values[$0] ?? $0 } }
-    outputs = outputs.map { Output(name: $0.name, value: values[$0.value] ?? $0.value) }
-    updates = updates.map { Update(variable: $0.variable, value: values[$0.value] ?? $0.value) }
-  }
-}

@@ -19,13 +19,14 @@ public struct Pipeline: Sendable {
   /// What an executable is made with.
   public static let standard = Pipeline([
     // What fuseElementwise leaves behind still reads its operands, and would keep an epilogue from taking them.
-    .canonicalize, .commonSubexpressions, .deadCode, .leadingBatchNorm, .fuseElementwise, .deadCode, .fuseEpilogue,
-    .fusePrologue, .deadCode, .materialize,
+    .canonicalize, .commonSubexpressions, .deadCode, .leadingBatchNorm, .softmaxWithGradient, .fuseElementwise,
+    .deadCode, .fuseEpilogue, .fusePrologue, .deadCode, .materialize,
   ])
 
   /// Names of the passes of `standard` without which its results still run.
   public static let optional: Set<String> = [
-    "commonSubexpressions", "leadingBatchNorm", "fuseElementwise", "fuseEpilogue", "fusePrologue",
+    "commonSubexpressions", "leadingBatchNorm", "softmaxWithGradient", "fuseElementwise", "fuseEpilogue",
+    "fusePrologue",
   ]
 
   /// The same passes but those of these names.

@@ -106,6 +106,8 @@ struct Lowering {
       return try softmax(.forward, logits: inputs[0], node)
     case .softmaxCrossEntropyBackward:
       return try softmax(.backward, logits: inputs[1], node)
+    case .softmaxCrossEntropyWithGradient(let operation):
+      return try softmax(operation.hasTopOne ? .withGradientAndTopOne : .withGradient, logits: inputs[1], node)
     case .topOne:
       return try softmax(.topOne, logits: inputs[0], node)
     case .optimizerStep(let operation):

@@ -103,9 +103,19 @@ import Testing
       #expect(refusal(operation, i32(8, 2), i32(8)) == text + "i32[8, 2] and i32[8]")
       #expect(refusal(operation, f32(8, 2)) == "[\(name)] expects 2 operands, got 1")
     }
-    #expect(
-      refusal(backward, f32(7), f32(8, 10), i32(8))
-        == "[softmaxCrossEntropyBackward] expects a cotangent a row, got f32[7] for f32[8, 10]")
-    #expect(refusal(backward, f32(8), f32(8, 10), i32(7))?.contains("expects logits [N, K] and labels i32[N]") == true)
+    func merged(_ hasTopOne: Bool) -> KeelGraph.Operation {
+      .softmaxCrossEntropyWithGradient(SoftmaxCrossEntropyWithGradient(hasTopOne: hasTopOne))
+    }
+    #expect(try outputTypes(merged(false), f64(8), f64(8, 10), i32(8)) == [f64(8), f64(8, 10)])
+    #expect(try outputTypes(merged(true), f32(8), f32(8, 10), i32(8)) == [f32(8), f32(8, 10), f32(8)])
+    for (operation, name) in [
+      (backward, "softmaxCrossEntropyBackward"), (merged(true), "softmaxCrossEntropyWithGradient"),
+    ] {
+      #expect(
+        refusal(operation, f32(7), f32(8, 10), i32(8))
+          == "[\(name)] expects a cotangent a row, got f32[7] for f32[8, 10]")
+      #expect(
+        refusal(operation, f32(8), f32(8, 10), i32(7))?.contains("expects logits [N, K] and labels i32[N]") == true)
+    }
   }
 }

@@ -39,7 +39,7 @@ import Testing
       let fused = try Pipeline.standard.run(RandomGraph.training(seed: seed))
       let structured: Set<String> = [
         "fused", "batchNormTraining", "batchNormBackward", "batchNormRunningUpdate", "softmaxCrossEntropy",
-        "softmaxCrossEntropyBackward", "topOne",
+        "softmaxCrossEntropyBackward", "softmaxCrossEntropyWithGradient", "topOne",
       ]
       #expect(fused.nodes.contains { structured.contains($0.operation.rules.name) })
       for node in try Pass.decompose.run(fused).nodes {

@@ -5,9 +5,8 @@ import Testing
 /// No pass changes what a graph computes: outputs and new values of variables, on random graphs and random inputs.
 @Suite struct PipelineTests {
   private static let passes: [Pass] = [
-    .canonicalize, .commonSubexpressions, .deadCode, .decompose, .leadingBatchNorm, .fuseElementwise, .fuseEpilogue,
-    .fusePrologue,
-    .materialize,
+    .canonicalize, .commonSubexpressions, .deadCode, .decompose, .leadingBatchNorm, .softmaxWithGradient,
+    .fuseElementwise, .fuseEpilogue, .fusePrologue, .materialize,
   ]
 
   private func expectUnchanged(_ graph: Graph, seed: UInt64) throws {
