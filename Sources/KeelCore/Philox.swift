@@ -84,7 +84,16 @@ public struct Philox: Sendable {
   public mutating func permutation(_ count: Int) -> [Int32] {
     guard count > 0, Int32(exactly: count - 1) != nil else { return [] }
     var order = (0..<count).map { Int32(truncatingIfNeeded: $0) }
-    for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, nextIndex(below: last + 1)) }
+    // Drawn ahead, so that the swaps, which go anywhere in memory, are close together and wait for it side by side.
+    var drawn = [Int](repeating: 0, count: 256)
+    var span = order.mutableSpan
+    var last = count - 1
+    while last > 0 {
+      let length = min(last, drawn.count)
+      for index in 0..<length { drawn[index] = nextIndex(below: last - index + 1) }
+      for index in 0..<length { span.swapAt(last - index, drawn[index]) }
+      last -= length
+    }
     return order
   }
 }

@@ -93,6 +93,15 @@ import Testing
     #expect([-1, .min, 1 << 31 + 1, .max].allSatisfy { generator.permutation($0).isEmpty })
   }
 
+  /// By the textbook, one draw and one swap after the other.
+  @Test(arguments: [1, 2, 255, 256, 257, 258, 1797]) func permutationIsFisherAndYates(count: Int) {
+    var (generator, other) = (Philox(seed: 5, stream: 2), Philox(seed: 5, stream: 2))
+    var order = (0..<Int32(count)).map { $0 }
+    for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, other.nextIndex(below: last + 1)) }
+    #expect(generator.permutation(count) == order)
+    #expect(generator.nextWord() == other.nextWord())
+  }
+
   @Test(arguments: [0, 1, 2, 1797, 60_000]) func permutationIsAPermutation(count: Int) {
     var generator = Philox(seed: 5)
     let order = generator.permutation(count)

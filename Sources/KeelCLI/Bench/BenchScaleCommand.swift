@@ -28,10 +28,10 @@ struct BenchScaleCommand: AsyncParsableCommand {
 
   @Flag(
     help: """
-      Images of 28×28 bytes that are computed as they are read, of which ten million, 7.8 GB, are more than a device may \
-      hold, instead of noise in memory.
+      Images of 28×28 bytes instead, some thousands of them over and over as they are read: ten million, 7.8 GB, are more \
+      than a device may hold.
       """)
-  var computed = false
+  var images = false
 
   @OptionGroup var options: BenchOptions
 
@@ -82,7 +82,7 @@ struct BenchScaleCommand: AsyncParsableCommand {
   func run() async throws {
     let console = Console(json: options.json)
     let device = try options.deviceOptions.select()
-    let sample = computed ? [28, 28] : Self.shape
+    let sample = images ? [28, 28] : Self.shape
     console.line(
       "\(device.name): mnist-bn, batch \(batchSize), samples of \(Text.extents(sample)) bytes, \(options.repeats) runs\n"
     )
@@ -137,7 +137,7 @@ struct BenchScaleCommand: AsyncParsableCommand {
   private func measure(_ size: Int, _ device: Device, _ console: Console) throws -> [Row] {
     console.progress(always: true) { _ in "\(Text.count(size)) samples …" }
     let data: any SampleSource =
-      computed ? ComputedNoise(count: size) : try Dataset.noise(count: size, shape: Self.shape)
+      images ? try RepeatedNoise(count: size) : try Dataset.noise(count: size, shape: Self.shape)
     let recipe = Recipe.mnistBN
     func reason(_ placement: DataPlacement) -> String? {
       placement.streamingReason(data, batchSize: batchSize, on: device)
