@@ -58,8 +58,8 @@ public final class Executable {
   private let workspaceBytes: [Int: Int]
   private let variables: VariableStore
   private let constants: Buffer
-  private let gradients: Buffer
-  private let activations: Buffer
+  let gradients: Buffer
+  let activations: Buffer
   /// The variables and buffers that the launches are bound to, current as of a generation of the store.
   private let bound: [(name: String, buffer: Buffer)]
   private var generation: Int
@@ -69,7 +69,11 @@ public final class Executable {
   ///
   /// - Parameters:
   ///   - variables: holds every input that the graph names.
-  public init(_ source: Graph, variables: VariableStore, options: Options = .environment) throws {
+  ///   - twin: an executable of the same graph on other variables; gradients and activations are where its are, so that
+  ///     the two take no more memory than one. Results of either are gone when the other has run.
+  public init(
+    _ source: Graph, variables: VariableStore, options: Options = .environment, twin: Executable? = nil
+  ) throws {
     self.variables = variables
     self.options = options
     context = variables.context
@@ -103,8 +107,12 @@ public final class Executable {
     constants = try context.buffer(byteCount: plan.constantByteCount, filledWith: fill)
     // Padding between gradients stays 0, so that a flat optimizer launch leaves the parameters' padding alone; with
     // guards no launch is flat.
-    gradients = try context.buffer(byteCount: variables.parameterLayout.byteCount, filledWith: fill)
-    activations = try context.buffer(byteCount: plan.activationByteCount, filledWith: fill)
+    let twin = twin.flatMap {
+      $0.variables === variables && $0.plan.activationByteCount == plan.activationByteCount ? $0 : nil
+    }
+    gradients =
+      try twin?.gradients ?? context.buffer(byteCount: variables.parameterLayout.byteCount, filledWith: fill)
+    activations = try twin?.activations ?? context.buffer(byteCount: plan.activationByteCount, filledWith: fill)
     let arenas = Arenas(
       variables: variables, constants: constants, gradients: gradients, activations: activations)
 

@@ -53,6 +53,20 @@ public final class Trainer {
       case .predict(_, _, let isFull): isFull ? .prediction : .lastPrediction
       }
     }
+
+    /// For the second of two windows, the executable of the first.
+    var first: ExecutableKey? {
+      guard names.isSecond else { return nil }
+      switch self {
+      case .train(var shape, let trained, let onNonFiniteLoss):
+        shape.names.isSecond = false
+        return .train(shape, trained: trained, onNonFiniteLoss)
+      case .evaluate(var shape):
+        shape.names.isSecond = false
+        return .evaluate(shape)
+      case .predict: return nil
+      }
+    }
   }
 
   /// Prepares a model for training: draws the values that it lacks, and makes room on the device.
@@ -121,7 +135,8 @@ public final class Trainer {
     var options = options
     // A merged program is of one network alone and takes seconds to compile: that pays for a step, which is run often.
     if case .train = key {} else { options.merges = false }
-    let made = try Executable(try graph(), variables: variables, options: options)
+    let twin = key.first.flatMap { executables[$0] }
+    let made = try Executable(try graph(), variables: variables, options: options, twin: twin)
     executables[key] = made
     compilations += 1
     return made

@@ -1,9 +1,9 @@
 import KeelCL
 import KeelCore
 import KeelNN
-import KeelRuntime
 import Testing
 
+@testable import KeelRuntime
 @testable import KeelTrain
 
 extension TrainingTests {
@@ -53,6 +53,20 @@ extension TrainingTests {
         #expect(changed(trainers[0].model.bits, trainers[1].model.bits).isEmpty)
         #expect(trainers[0].step == trainers[1].step && trainers[1].step == histories[1].steps)
       }
+    }
+
+    /// The two executables of a batch size work in the same memory.
+    @Test func windowsShareTheirMemory() throws {
+      let trainer = try trainer(windowBytes: 32 * Self.sampleBytes, on: TrainingTests.device())
+      try trainer.fit(clusters(200), epochs: 1, batchSize: 16, placement: .streamed)
+      let shape = try #require(trainer.lastTraining).shape
+      var second = shape
+      second.names.isSecond = true
+      let made = trainer.compilations
+      let executables = try [shape, second].map { try trainer.trainingExecutable($0, .stop) }
+      #expect(trainer.compilations == made && executables[0] !== executables[1])
+      #expect(executables[0].activations === executables[1].activations)
+      #expect(executables[0].gradients === executables[1].gradients)
     }
 
     @Test func droppedShortBatch() throws {
