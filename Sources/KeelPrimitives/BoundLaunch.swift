@@ -27,7 +27,9 @@ public struct BoundLaunch {
 
   /// The buffers that a launch reads and writes.
   public struct Footprint {
+    /// Buffers that it reads and leaves as they are.
     public var reads: [Buffer]
+    /// Buffers that it writes, read or not.
     public var writes: [Buffer]
 
     /// A buffer that is changed in place is among the writes.

@@ -132,22 +132,12 @@ public struct RecordProblem: KernelProblem {
   /// How far the cursor moves in the data.
   public var samples: Int
   /// What it does where the first scalar is not finite.
-  public var nonFinite: NonFinite
+  public var nonFinite: NonFiniteStep
   /// Element type of the floating-point operands.
   public var dtype: DType
 
-  /// As the kernel's parameter has them.
-  public enum NonFinite: Int, Hashable, Sendable {
-    /// Moves on all the same.
-    case advance = 0
-    /// Leaves out the optimizer's step.
-    case skip = 1
-    /// Stays.
-    case hold = 2
-  }
-
   /// The problem of these sizes.
-  public init(rows: Int, columns: Int, samples: Int, nonFinite: NonFinite = .advance, dtype: DType = .float32) {
+  public init(rows: Int, columns: Int, samples: Int, nonFinite: NonFiniteStep = .advance, dtype: DType = .float32) {
     self.rows = rows
     self.columns = columns
     self.samples = samples

@@ -134,7 +134,7 @@ extension Model {
 
   /// Writes the step's figures into the history and moves the cursor on.
   private func record(
-    _ mean: Tensor, _ hits: Tensor?, _ shape: StepShape, _ cursor: Tensor, nonFinite: Record.NonFinite
+    _ mean: Tensor, _ hits: Tensor?, _ shape: StepShape, _ cursor: Tensor, nonFinite: NonFiniteStep
   ) {
     let (builder, names) = (mean.builder, shape.names)
     builder.scope(at: "record") {

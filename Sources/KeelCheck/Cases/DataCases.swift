@@ -62,13 +62,13 @@ extension KernelCases {
     // The row of the step; a table that is full stays as it is.
     let rows = (1...4).flatMap { columns in [0, 4, 5, -1].map { record(dtype, columns: columns, row: $0) } }
     return rows
-      + [Record.NonFinite.advance, .skip, .hold].flatMap { choice in
+      + NonFiniteStep.allCases.flatMap { choice in
         [0.5, .infinity, .nan].map { record(dtype, columns: 2, row: 3, loss: $0, choice) }
       }
   }
 
   private static func record(
-    _ dtype: DType, columns: Int, row: Int, loss: Double? = nil, _ nonFinite: Record.NonFinite = .advance
+    _ dtype: DType, columns: Int, row: Int, loss: Double? = nil, _ nonFinite: NonFiniteStep = .advance
   ) -> KernelCase {
     let values = (0..<columns).map {
       CaseInput("v\($0)", [], $0 == 0 ? loss.map { .values([$0]) } ?? .normal : .normal)

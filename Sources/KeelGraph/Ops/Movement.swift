@@ -136,22 +136,12 @@ public struct Gather: OperationRules {
 ///
 /// Operands: history, cursor, then one scalar a column. Results: the new history and cursor.
 public struct Record: OperationRules {
-  /// What the cursor does after a step whose first scalar, the loss, is not finite.
-  public enum NonFinite: String, Hashable, Sendable {
-    /// It moves on as after every step.
-    case advance
-    /// The step is no step of the optimizer: `cursor[2]` stays.
-    case skip
-    /// It stays where it is, so that the steps that follow do the same work on the same samples and, their updates
-    /// being guarded, change nothing until the host looks.
-    case hold
-  }
-
   /// Samples of a step.
   public let rows: Int
-  public let nonFinite: NonFinite
+  /// What it does where the first scalar, the loss, is not finite.
+  public let nonFinite: NonFiniteStep
 
-  public init(rows: Int, nonFinite: NonFinite = .advance) {
+  public init(rows: Int, nonFinite: NonFiniteStep = .advance) {
     self.rows = rows
     self.nonFinite = nonFinite
   }

@@ -78,7 +78,7 @@ struct Lowering {
       var record = try lowered(
         RecordProblem(
           rows: inputs[0].shape[0], columns: inputs[0].shape[1], samples: operation.rows,
-          nonFinite: RecordProblem.NonFinite(operation.nonFinite), dtype: inputs[0].dtype)
+          nonFinite: operation.nonFinite, dtype: inputs[0].dtype)
       ) { placed in
         // One row of the history changes, and the cursor.
         Operands(outputs: placed.outputs, inputs: Array(placed.inputs.dropFirst(2)))
@@ -159,16 +159,6 @@ struct Lowering {
 
   private func softmax(_ kind: SoftmaxProblem.Kind, logits: TensorType, _ node: Node) throws -> Lowered {
     try lowered(SoftmaxProblem(kind, rows: logits.shape[0], classes: logits.shape[1], dtype: logits.dtype))
-  }
-}
-
-extension RecordProblem.NonFinite {
-  fileprivate init(_ choice: Record.NonFinite) {
-    switch choice {
-    case .advance: self = .advance
-    case .skip: self = .skip
-    case .hold: self = .hold
-    }
   }
 }
 

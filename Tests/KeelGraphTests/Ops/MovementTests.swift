@@ -119,14 +119,14 @@ import Testing
   }
 
   @Test func recordMovesTheCursor() throws {
-    func cursor(_ loss: Double, _ nonFinite: Record.NonFinite) throws -> [Double] {
+    func cursor(_ loss: Double, _ nonFinite: NonFiniteStep) throws -> [Double] {
       try interpret(["history": [0, 0], "cursor": [64, 1, 7], "loss": [loss]]) { b in
         b.append(
           .record(Record(rows: 32, nonFinite: nonFinite)),
           [b.input("history", f64(2, 1)), b.input("cursor", Cursor.type), b.input("loss", f64())])[1]
       }
     }
-    for choice in [Record.NonFinite.advance, .skip, .hold] { #expect(try cursor(0.5, choice) == [96, 2, 8]) }
+    for choice in NonFiniteStep.allCases { #expect(try cursor(0.5, choice) == [96, 2, 8]) }
     for loss in [Double.nan, -.infinity] {
       #expect(try cursor(loss, .advance) == [96, 2, 8])
       #expect(try cursor(loss, .skip) == [96, 2, 7])
