@@ -46,6 +46,10 @@ public struct DeviceReport: Codable, Sendable, Equatable {
   public var localMemoryDedicated: Bool
   /// Where a sub-buffer may begin.
   public var baseAddressAlignment: Int
+  /// Choices of kernels that were tuned for it and are in use; nil where nobody has looked.
+  public var tunedChoices: Int?
+  /// The file that they are in.
+  public var tuningFile: String?
 
   /// The facts of `device`.
   public init(_ device: Device, isDefault: Bool = false) {
@@ -76,7 +80,10 @@ public struct DeviceReport: Codable, Sendable, Equatable {
 
   /// The report as label and value, in the order of the table.
   var rows: [(label: String, value: String)] {
-    [
+    let tuned = tunedChoices.map { count in
+      ("tuned", count == 0 ? "no choices" : "\(count) choice\(count == 1 ? "" : "s") in \(tuningFile ?? "no file")")
+    }
+    return [
       ("platform", platform),
       ("kind", kind.rawValue + (usable ? "" : ", not usable (switched off or without a compiler)")),
       ("vendor", vendor),
@@ -89,7 +96,7 @@ public struct DeviceReport: Codable, Sendable, Equatable {
       ("fp64 / fp16", "\(fp64 ? "yes" : "no") / \(fp16 ? "yes" : "no")"),
       ("sub-groups", subGroups ? (maxSubGroups > 0 ? "yes, at most \(maxSubGroups) a group" : "yes") : "no"),
       ("alignment", "sub-buffers at multiples of \(baseAddressAlignment) bytes"),
-    ]
+    ] + [tuned].compactMap { $0 }
   }
 
   /// A size to read: `15.5 GiB`, `512 KiB`.
@@ -121,14 +128,20 @@ public struct DeviceListing: Codable, Sendable, Equatable {
 
   /// The devices of this machine; the default one is what `Device.select(nil)` takes.
   ///
+  /// - Parameter complete: adds to a report what OpenCL does not know of the device.
   /// - Throws: `CLError` with what to install when there is no platform. A `KEEL_DEVICE` that names no device is
   ///   no error here, because the listing is what one looks at to correct it: then no device is the default.
-  public static func current() throws(CLError) -> DeviceListing {
+  public static func current(
+    _ complete: (inout DeviceReport, Device) -> Void = { _, _ in }
+  ) throws(CLError) -> DeviceListing {
     let discovery = try Device.discover()
     let chosen = try? Device.select(nil)
-    return DeviceListing(
-      devices: discovery.devices.map { DeviceReport($0, isDefault: $0 == chosen) },
-      failures: discovery.failures.map(\.description))
+    let reports = discovery.devices.map { device in
+      var report = DeviceReport(device, isDefault: device == chosen)
+      complete(&report, device)
+      return report
+    }
+    return DeviceListing(devices: reports, failures: discovery.failures.map(\.description))
   }
 
   /// A block of aligned rows a device, without a final line break.

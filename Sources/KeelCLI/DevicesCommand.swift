@@ -12,7 +12,12 @@ struct DevicesCommand: AsyncParsableCommand {
 
   func run() async throws {
     let console = Console(json: json)
-    let listing = try DeviceListing.current()
+    let database = TuningDatabase()
+    let kernels = try TuningDatabase.kernels()
+    let listing = try DeviceListing.current { report, device in
+      report.tunedChoices = database.choices(for: device, kernels: kernels).entries.count
+      report.tuningFile = database.file?.path
+    }
     if json { try console.json(listing) } else { console.line(listing.table) }
     let request = ProcessInfo.processInfo.environment["KEEL_DEVICE"] ?? ""
     if !request.isEmpty, !listing.devices.contains(where: \.isDefault) {

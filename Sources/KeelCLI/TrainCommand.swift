@@ -99,16 +99,19 @@ struct TrainCommand: AsyncParsableCommand {
 
   private func header(
     _ job: TrainingReport.Job, _ choice: DataChoice, _ data: DatasetPair, _ placement: DataPlacement, _ device: Device
-  ) -> String {
+  ) throws -> String {
     let samples = "\(Text.count(data.train.count)) training and \(Text.count(data.test.count)) test images"
     let settings = "batch \(job.batchSize), Adam \(job.learningRate), seed \(seed)"
     let reason = placement.streamingReason(data.train, batchSize: job.batchSize, on: device)
     let streamed = reason.map { "streamed, \($0)" }
     let resident = stream ? "on the device: the two windows of a stream hold them all" : nil
+    let database = TuningDatabase()
+    let count = database.choices(for: device, kernels: try TuningDatabase.kernels()).entries.count
+    let tuned = "\(count) choice\(count == 1 ? "" : "s") of kernels in \(database.file?.path ?? "no file")"
     let rows =
-      [
-        ["recipe", job.recipe.rawValue],
-        ["device", job.device],
+      [["recipe", job.recipe.rawValue], ["device", job.device]]
+      + (count > 0 ? [["tuned", tuned]] : [])
+      + [
         ["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"],
         ["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"],
       ] + [streamed ?? resident].compactMap { $0.map { ["samples", $0] } }

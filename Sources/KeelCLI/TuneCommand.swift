@@ -12,7 +12,8 @@ struct TuneCommand: AsyncParsableCommand {
       powers of two. Without tuning a device has the choices that Keel brings along.
 
       Choices are kept as lines of JSON in $KEEL_TUNE_DIR, else in keel/tune of the user's cache. They hold for this \
-      device, its driver and these kernels; after a change of any of them Keel's own choices hold again.
+      device, its driver and these kernels; after a change of any of them Keel's own choices hold again. `keel devices` \
+      and the head of `keel train` say how many are in use.
       """)
 
   @Option(
@@ -98,7 +99,7 @@ struct TuneCommand: AsyncParsableCommand {
     ])
     console.line(columns.header)
     let kernels = try TuningDatabase.kernels()
-    var (rows, found): ([Row], [TuningDatabase.Entry]) = ([], [])
+    var (rows, count): ([Row], Int) = ([], 0)
     for problem in try problems(tuner, device, console) {
       console.progress(always: true) { _ in "\(problem.name) …" }
       let outcome = try tuner.tune(problem)
@@ -113,16 +114,16 @@ struct TuneCommand: AsyncParsableCommand {
           Text.microseconds(row.bestMicroseconds.value), others.joined(separator: ", "),
         ]))
       if outcome.best != outcome.current {
-        found.append(
+        // What is found stays, whatever ends the work.
+        try database.add([
           TuningDatabase.Entry(
             key: outcome.key, variant: outcome.best, against: outcome.current,
-            ratio: outcome.seconds.current / outcome.seconds.best, device: device, kernels: kernels))
-        // What is found stays, whatever ends the work.
-        try database.add(found)
+            ratio: outcome.seconds.current / outcome.seconds.best, device: device, kernels: kernels)
+        ])
+        count += 1
       }
       if console.isClosed { throw ExitCode(Interruption.closedOutputExitCode) }
     }
-    let count = found.count
     console.line(
       count == 0
         ? "\nnothing was faster by more than 3 %" : "\n\(count) new choice\(count == 1 ? "" : "s") in \(file.path)")
@@ -172,9 +173,10 @@ struct TuneCommand: AsyncParsableCommand {
     let devices = (try? Device.all()) ?? []
     let rows = entries.map { entry in
       let isUsed = devices.contains { entry.holds(for: $0, kernels: kernels) }
+      let reason = entry.isKnown ? "other device, driver or kernels" : "there is no such variant"
       return [
         entry.family, entry.bucket, entry.variant, "\(Text.ratio(entry.ratio)) × \(entry.against)",
-        isUsed ? entry.device : "not used: other device, driver or kernels (\(entry.device))",
+        isUsed && entry.isKnown ? entry.device : "not used: \(reason) (\(entry.device))",
       ]
     }
     console.line(

@@ -25,18 +25,20 @@ public final class ComputeContext {
   ) throws {
     self.device = device
     let source = KernelSource(directory: environment["KEEL_KERNELS_DIR"])
+    let debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
     self.profile =
       profile
       ?? {
         var profile = DeviceProfile(device)
-        profile.tuned = TuningDatabase(environment: environment).variants(for: device, source)
+        profile.tuned = TuningDatabase(environment: environment)
+          .variants(for: device, source, isVerbose: debugLevel > 0)
         return profile
       }()
     context = try Context(device: device)
     queue = try Queue(context: context, profiling: profiling)
     programs = ProgramLibrary(
       context: context, source: source, cache: BinaryCache(environment: environment),
-      showsSources: (environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0) >= 2)
+      showsSources: debugLevel > 1)
   }
 
   /// A buffer of its own; `pattern` fills it.

@@ -78,6 +78,8 @@ public struct TransposeProblem: KernelProblem {
   public let strides: [Int]
   /// Element type.
   public let dtype: DType
+  /// The operand's axes, a letter each, in the order of the result's: `ba` for a matrix.
+  private let order: String
 
   /// - Parameter permutation: axis `i` of the result is axis `permutation[i]` of `shape`; at most four.
   public init(_ shape: Shape, permutation: [Int], dtype: DType) {
@@ -86,12 +88,13 @@ public struct TransposeProblem: KernelProblem {
     extents = [Int](repeating: 1, count: padding) + permutation.map { shape[$0] }
     strides = [Int](repeating: 0, count: padding) + permutation.map { source[$0] }
     self.dtype = dtype
+    order = String(permutation.map { Array("abcd")[$0] })
   }
 
   /// The name of the family.
   public static let family = "transpose"
-  /// Sizes, for a person.
-  public var label: String { extents.map(String.init).joined(separator: "×") }
+  /// Sizes of the result and order of its axes, for a person.
+  public var label: String { extents.map(String.init).joined(separator: "×") + " " + order }
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<TransposeProblem>] = [

@@ -32,8 +32,15 @@ public struct OptimizerProblem: KernelProblem {
 
   /// The name of the family.
   public static let family = "optimizer"
-  /// Sizes, for a person.
-  public var label: String { "\(count)" }
+  /// Rule and size, for a person.
+  public var label: String { "\(name) \(count)" }
+
+  private var name: String {
+    switch rule {
+    case .sgd: "sgd"
+    case .adam: "adam"
+    }
+  }
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<OptimizerProblem>] = [
@@ -52,19 +59,14 @@ public struct OptimizerProblem: KernelProblem {
   private func bind(
     _ form: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
-    let name: String
-    var spec: ProgramSpec
+    var spec = ProgramSpec("\(name).cl", dtype)
     let settings: [Double]
     switch rule {
     case .sgd(let momentum, let nesterov, let weightDecay):
-      name = "sgd"
-      spec = ProgramSpec("sgd.cl", dtype)
       spec.define("MOMENTUM", momentum == 0 ? "0" : "1")
       spec.define("NESTEROV", nesterov ? "1" : "0")
       settings = [momentum, weightDecay]
     case .adam(let beta1, let beta2, let epsilon, let weightDecay):
-      name = "adam"
-      spec = ProgramSpec("adam.cl", dtype)
       settings = [beta1, beta2, epsilon, log(beta1), log(beta2), weightDecay]
     }
     if isGuarded { spec.define("GUARDED", "1") }

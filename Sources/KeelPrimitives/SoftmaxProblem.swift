@@ -35,8 +35,8 @@ public struct SoftmaxProblem: KernelProblem {
 
   /// The name of the family.
   public static let family = "softmaxCrossEntropy"
-  /// Sizes, for a person.
-  public var label: String { "\(rows)×\(classes)" }
+  /// Kind and sizes, for a person.
+  public var label: String { "\(kind) \(rows)×\(classes)" }
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<SoftmaxProblem>] = [

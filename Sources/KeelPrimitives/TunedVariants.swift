@@ -35,7 +35,7 @@ extension KernelProblem {
     ProblemKey(family: Self.family, bucket: "\(dtype) \(Self.roundingUp(label))")
   }
 
-  /// The text with each number that stands in it rounded up to a power of two.
+  /// The text with each number that stands in it rounded up to a power of two, where an `Int` holds that.
   static func roundingUp(_ label: String) -> String {
     var (result, number) = ("", "")
     for character in label + " " {
@@ -43,10 +43,11 @@ extension KernelProblem {
         number.append(character)
         continue
       }
-      if let value = Int(number) {
-        var power = 1
-        while power < value { power *= 2 }
-        result += "\(power)"
+      if let value = Int(number), value <= 1 << 62 {
+        // 0 counts as 1.
+        result += "\(1 << (Int.bitWidth - (max(value, 1) - 1).leadingZeroBitCount))"
+      } else {
+        result += number
       }
       number = ""
       result.append(character)

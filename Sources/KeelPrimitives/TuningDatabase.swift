@@ -5,8 +5,10 @@ import KeelKernels
 
 /// What `keel tune` found, on disk: a line of JSON for each choice.
 ///
-/// A choice holds for the device, the driver and the texts of all kernels that it was measured with; others are left
-/// where they are and not used. Lines that cannot be read are left out, with a reason.
+/// A choice holds for the device, the driver and the texts of all kernels that it was measured with; others stay where
+/// they are and are not used. Lines are only ever added, each in one piece, so that processes may share the file; of two
+/// for the same problem, device, driver and kernels the later one counts. Lines that cannot be read are left out, with a
+/// reason.
 ///
 /// The folder is `KEEL_TUNE_DIR`, else `keel/tune` in the user's cache; `KEEL_TUNE_DIR=` (empty) turns it off.
 public struct TuningDatabase: Sendable {
@@ -22,7 +24,7 @@ public struct TuningDatabase: Sendable {
     public var against: String
     /// The other's smallest time divided by this one's.
     public var ratio: Double
-    /// Platform and name.
+    /// Platform, name and number of compute units.
     public var device: String
     /// Versions of platform and driver.
     public var driver: String
@@ -40,12 +42,20 @@ public struct TuningDatabase: Sendable {
 
     var key: ProblemKey { ProblemKey(family: family, bucket: bucket) }
 
+    /// What an entry replaces another by having in common.
+    fileprivate var place: [String] { [family, bucket, device, driver, kernels] }
+
     /// Whether it was measured with this device, its present driver, and these kernels.
     public func holds(for device: Device, kernels: String) -> Bool {
       self.device == Self.name(of: device) && driver == Self.driver(of: device) && self.kernels == kernels
     }
 
-    private static func name(of device: Device) -> String { "\(device.platform.name), \(device.name)" }
+    /// Whether this build has the variant.
+    public var isKnown: Bool { KernelFamilies.variants[family]?.contains(variant) == true }
+
+    private static func name(of device: Device) -> String {
+      "\(device.platform.name), \(device.name), \(device.computeUnits) units"
+    }
     private static func driver(of device: Device) -> String { "\(device.platform.version), \(device.driverVersion)" }
   }
 
@@ -66,7 +76,7 @@ public struct TuningDatabase: Sendable {
     }
   }
 
-  /// The entries in order, and what was wrong with the lines that are none.
+  /// The entries in order, without those that a later one replaces, and what was wrong with the lines that are none.
   public func read() -> (entries: [Entry], faults: [String]) {
     guard let file, FileManager.default.fileExists(atPath: file.path) else { return ([], []) }
     guard let data = try? Data(contentsOf: file) else { return ([], ["[tune] cannot read \(file.path)"]) }
@@ -76,30 +86,43 @@ public struct TuningDatabase: Sendable {
         faults.append("[tune] \(file.path):\(index + 1): expects a choice as `keel tune` writes it; left out")
         continue
       }
-      guard KernelFamilies.variants[entry.family]?.contains(entry.variant) == true else {
-        faults.append("[tune] \(file.path):\(index + 1): no variant \(entry.variant) of \(entry.family); left out")
-        continue
-      }
       entries.append(entry)
     }
-    return (entries, faults)
+    let last = Dictionary(entries.indices.map { (entries[$0].place, $0) }) { max($0, $1) }
+    return (entries.indices.filter { last[entries[$0].place] == $0 }.map { entries[$0] }, faults)
   }
 
-  /// Adds entries in place of those for the same problem, device, driver and kernels; drops lines that are damaged.
+  /// The choices that hold for a device and these kernels, one a problem, and what was wrong with lines that are none.
+  public func choices(for device: Device, kernels: String) -> (entries: [Entry], faults: [String]) {
+    let (entries, faults) = read()
+    return (entries.filter { $0.isKnown && $0.holds(for: device, kernels: kernels) }, faults)
+  }
+
+  /// Adds lines, and changes none. Other processes may do the same at the same time.
   ///
   /// - Throws: what the disk says, or when the database is off.
   public func add(_ new: [Entry]) throws {
     guard let file else { throw PrimitiveError("tune", "expects a folder; KEEL_TUNE_DIR is empty") }
-    func place(_ entry: Entry) -> [String] { [entry.family, entry.bucket, entry.device, entry.driver, entry.kernels] }
-    let replaced = Set(new.map(place))
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    var data = Data()
-    for entry in read().entries.filter({ !replaced.contains(place($0)) }) + new {
-      data += try encoder.encode(entry) + Data("\n".utf8)
-    }
+    var lines = try new.reduce(into: Data()) { $0 += try encoder.encode($1) + Data("\n".utf8) }
     try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
-    try data.write(to: file, options: .atomic)
+    func failure(_ what: String) -> PrimitiveError {
+      PrimitiveError("tune", "\(file.path): \(what): \(String(cString: strerror(errno)))")
+    }
+    let descriptor = open(file.path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw failure("cannot be written") }
+    let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    guard flock(descriptor, LOCK_EX) == 0 else { throw failure("cannot be locked") }
+    // What a process left that did not come to the end of its line.
+    let end = try handle.seekToEnd()
+    if end > 0 {
+      try handle.seek(toOffset: end - 1)
+      if try handle.read(upToCount: 1) != Data("\n".utf8) { lines = Data("\n".utf8) + lines }
+    }
+    try handle.write(contentsOf: lines)
+    // Closing gives the lock back.
+    try handle.close()
   }
 
   /// Removes the file. Throws what the disk says.
@@ -108,13 +131,19 @@ public struct TuningDatabase: Sendable {
     try FileManager.default.removeItem(at: file)
   }
 
-  /// The choices that hold for a device, the last of a problem's; says on standard error what is damaged.
-  func variants(for device: Device, _ source: KernelSource) -> TunedVariants {
-    let (entries, faults) = read()
-    for fault in faults { FileHandle.standardError.write(Data("\(fault)\n".utf8)) }
+  /// What the choice of kernels is given; says on standard error what is damaged, and with `KEEL_DEBUG` what is in use.
+  func variants(for device: Device, _ source: KernelSource, isVerbose: Bool) -> TunedVariants {
     var variants = TunedVariants()
-    guard !entries.isEmpty, let kernels = try? Self.digest(of: source) else { return variants }
-    for entry in entries where entry.holds(for: device, kernels: kernels) { variants[entry.key] = entry.variant }
+    guard let file, FileManager.default.fileExists(atPath: file.path), let kernels = try? Self.digest(of: source) else {
+      return variants
+    }
+    let (entries, faults) = choices(for: device, kernels: kernels)
+    for fault in faults { FileHandle.standardError.write(Data("\(fault)\n".utf8)) }
+    for entry in entries { variants[entry.key] = entry.variant }
+    if isVerbose, !entries.isEmpty {
+      let count = "\(entries.count) tuned choice\(entries.count == 1 ? "" : "s")"
+      FileHandle.standardError.write(Data("[tune] \(device.name): \(count) of \(file.path) in use\n".utf8))
+    }
     return variants
   }
 

@@ -34,9 +34,19 @@ extension ToolTests {
       outcome = try tool.run("tune", "--list", environment: environment)
       #expect(outcome.code == 0)
       #expect(outcome.output.contains("f32 64×64×128 NN") && outcome.output.contains(best), "\(outcome.output)")
+      // That it is in use is said.
+      let file = tool.path("tune/variants.jsonl")
+      outcome = try tool.run("devices", environment: environment)
+      #expect(outcome.output.contains("1 choice in \(file)"), "\(outcome.output)")
+      outcome = try tool.run(
+        "train", "mnist-plain", "--epochs", "1", "--device", device.name,
+        environment: environment.merging(["KEEL_DEBUG": "1"]) { $1 })
+      #expect(outcome.output.contains("1 choice of kernels in \(file)"), "\(outcome.output)")
+      #expect(outcome.errors.contains("1 tuned choice of \(file) in use"))
       outcome = try tool.run("tune", "--clear", environment: environment)
       #expect(outcome.code == 0)
       #expect(database.read().entries.isEmpty)
+      #expect(try tool.run("devices", environment: environment).output.contains("no choices"))
     }
 
     /// What disagrees with the plain kernel is not chosen, however fast it is; here the plain one is made wrong.
