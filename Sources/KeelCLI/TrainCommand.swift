@@ -11,7 +11,8 @@ struct TrainCommand: AsyncParsableCommand {
         mnist-plain  the same without batch norm
         hands-on     batch norm first and before each activation: 300 ELU, 100 ELU
 
-      Ctrl-C stops after the step at hand and saves; exit code \(Interruption.exitCode).
+      Ctrl-C stops after the step at hand and saves; exit code \(Interruption.exitCode). A loss that is not finite stops, \
+      too, and the model is saved as it was before that step; exit code 1.
       """)
 
   @Argument(help: ArgumentHelp("The network and its settings.", valueName: "recipe"))
@@ -107,14 +108,14 @@ struct TrainCommand: AsyncParsableCommand {
     let resident = stream ? "on the device: the two windows of a stream hold them all" : nil
     let database = TuningDatabase()
     let count = database.choices(for: device, kernels: try TuningDatabase.kernels()).entries.count
-    let tuned = "\(count) choice\(count == 1 ? "" : "s") of kernels in \(database.file?.path ?? "no file")"
-    let rows =
-      [["recipe", job.recipe.rawValue], ["device", job.device]]
-      + (count > 0 ? [["tuned", tuned]] : [])
-      + [
-        ["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"],
-        ["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"],
-      ] + [streamed ?? resident].compactMap { $0.map { ["samples", $0] } }
+    var rows = [["recipe", job.recipe.rawValue], ["device", job.device]]
+    if count > 0 {
+      let choices = "\(count) choice\(count == 1 ? "" : "s")"
+      rows.append(["tuned", "\(choices) of kernels in \(database.file?.path ?? "no file")"])
+    }
+    rows.append(["data", "\(choice.title), \(samples) of \(Text.extents(data.train.featureShape.dimensions))"])
+    rows.append(["training", "\(epochs ?? recipe.epochs) epochs, \(settings)"])
+    if let place = streamed ?? resident { rows.append(["samples", place]) }
     return TextTable([.left, .left], rows: rows).text
   }
 
@@ -133,7 +134,8 @@ struct TrainCommand: AsyncParsableCommand {
     _ model: Model, _ report: TrainingReport, _ choice: DataChoice, _ data: DatasetPair, _ console: Console
   ) throws {
     var report = report
-    if report.steps > 0, report.divergence == nil {
+    let isFinite = model.state.allSatisfy { $0.value.doubles.allSatisfy(\.isFinite) }
+    if report.updates > 0, isFinite {
       guard let network = model.configuration else {
         throw CommandError("train", "expects a network that can be described, \(recipe.rawValue) can't")
       }
@@ -149,7 +151,18 @@ struct TrainCommand: AsyncParsableCommand {
     if json { try console.json(report) }
     if let divergence = report.divergence {
       let existing = FileManager.default.fileExists(atPath: outputPath) ? "; \(outputPath) stays as it was" : ""
-      throw CommandError("train", "\(divergence). Nothing was saved\(existing)")
+      let saved =
+        if report.model != nil {
+          "The model as it was after \(Text.count(report.updates)) steps is saved in \(outputPath)"
+        } else if isFinite {
+          "Nothing was learnt and nothing is saved\(existing)"
+        } else {
+          "The model has values that are not finite and is not saved\(existing)"
+        }
+      throw CommandError("train", "\(divergence). \(saved)")
+    }
+    guard isFinite else {
+      throw CommandError("train", "the model has values that are not finite and is not saved")
     }
     if console.isClosed {
       console.note("stopped: nobody reads the output" + (report.model.map { "; saved \($0)" } ?? ""))

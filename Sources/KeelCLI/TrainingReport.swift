@@ -56,6 +56,8 @@ struct TrainingReport: Encodable {
   var history: [Epoch]
   /// What shows that the run went astray, and what may help; nil when all losses are finite. No part of the JSON.
   var divergence: String?
+  /// Steps that changed the model, those of an epoch without an end included. No part of the JSON.
+  var updates: Int
 
   /// What was asked for.
   struct Job {
@@ -67,10 +69,12 @@ struct TrainingReport: Encodable {
     var seed: UInt64
   }
 
-  /// - Parameter nonFinite: what ended the run before its time; nil for nothing.
+  /// - Parameters:
+  ///   - nonFinite: what ended the run before its time; nil for nothing.
+  ///   - updates: see the property.
   init(
-    _ job: Job, _ history: History, _ nonFinite: NonFiniteLoss? = nil, seconds: Double, compileSeconds: Double,
-    model: String?, interrupted: Bool
+    _ job: Job, _ history: History, _ nonFinite: NonFiniteLoss? = nil, updates: Int, seconds: Double,
+    compileSeconds: Double, model: String?, interrupted: Bool
   ) {
     recipe = job.recipe.rawValue
     device = job.device
@@ -93,6 +97,7 @@ struct TrainingReport: Encodable {
     microsecondsPerStepMedian = Figure(
       history.epochs.filter { $0.steps > 0 }.map { $0.trainSeconds / Double($0.steps) * 1e6 }.median)
     self.model = model
+    self.updates = updates
     self.interrupted = interrupted
     self.history = history.epochs.map(Epoch.init)
     let advice = "Try a --learning-rate below \(job.learningRate)"
@@ -105,11 +110,12 @@ struct TrainingReport: Encodable {
         } else {
           "diverged: the loss of step \(step) of epoch \(epoch) is \(Self.name(nonFinite.loss)). \(advice)"
         }
-    } else if let last, last.steps > 0 {
-      let losses = [("training", last.trainLoss), ("test", last.validation?.loss ?? 0)]
-      divergence = losses.first { !$0.1.isFinite }.map {
-        "diverged: the \($0.0) loss of epoch \(last.number) is \(Self.name($0.1)). \(advice)"
-      }
+    } else if let last, last.steps > 0, !last.trainLoss.isFinite {
+      divergence = "diverged: no step of epoch \(last.number) had a loss that is finite. \(advice)"
+    } else if let last, let loss = last.validation?.loss, !loss.isFinite {
+      divergence =
+        "the test loss of epoch \(last.number) is \(Self.name(loss)) while the training loss is finite: a test sample has "
+        + "a value that is not finite, or the network's values grow too large on it"
     }
   }
 

@@ -66,7 +66,8 @@ struct TrainingRun {
     return (
       model,
       TrainingReport(
-        job, history, nonFinite, seconds: Date().timeIntervalSince(start), compileSeconds: compileSeconds, model: nil,
+        job, history, nonFinite, updates: trainer.step, seconds: Date().timeIntervalSince(start),
+        compileSeconds: compileSeconds, model: nil,
         interrupted: interruption.isRequested && !isComplete && nonFinite == nil),
       timeline
     )

@@ -157,8 +157,14 @@ public final class Trainer {
   /// The device's values to the model.
   func download() throws {
     let (parameters, statistics) = (try variables.read(.parameter), try variables.read(.runningStatistic))
-    for parameter in model.parameters { parameter.value = parameters[parameter.path] }
-    for statistic in model.runningStatistics { statistic.value = statistics[statistic.path] }
+    func value(_ path: String, _ values: [String: HostTensor]) throws -> HostTensor {
+      guard let value = values[path] else {
+        throw TrainingError("\(path): expects its values on the device, found none")
+      }
+      return value
+    }
+    for parameter in model.parameters { parameter.value = try value(parameter.path, parameters) }
+    for statistic in model.runningStatistics { statistic.value = try value(statistic.path, statistics) }
   }
 
   /// After an error in an epoch: the steps that the device has taken, by its own count, so that parameters, optimizer
