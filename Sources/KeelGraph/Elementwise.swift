@@ -83,10 +83,10 @@ extension ElementwiseName {
     case .equal:
       binary("($0 == $1 ? (V)(R(1.0)) : (V)(R(0.0)))", { $0 == $1 ? 1 : 0 }) { _, _, _ in [nil, nil] }
     case .elu:
-      // Clevert, Unterthiner, Hochreiter 2016. $1 is α; expm1 keeps the digits near 0.
+      // Clevert, Unterthiner, Hochreiter 2016. $1 is α; expm1 keeps the digits near 0, and -0 stays what it is.
       ElementwiseRow(
-        code: "($0 > (V)(R(0.0)) ? $0 : $1 * real_expm1($0))",
-        host: { $0[0] > 0 ? $0[0] : $0[1] * Foundation.expm1($0[0]) },
+        code: "($0 >= (V)(R(0.0)) ? $0 : $1 * real_expm1($0))",
+        host: { $0[0] >= 0 ? $0[0] : $0[1] * Foundation.expm1($0[0]) },
         derivative: { x, y, dy in
           let positive = y.elementwise(.greater, 0.0)
           return [

@@ -8,7 +8,7 @@ extension KernelCases {
     // One block of eight and a rest; several blocks of work and a rest.
     ElementwiseName.allCases.flatMap { name in [1, 8, 1003, 5003].map { row(dtype, name, $0) } + [special(dtype, name)]
     }
-      + ranges(dtype) + fused(dtype) + broadcasts(dtype) + conversions(dtype) + inPlace(dtype)
+      + ranges(dtype) + zeros(dtype) + fused(dtype) + broadcasts(dtype) + conversions(dtype) + inPlace(dtype)
   }
 
   /// What OpenCL allows the functions of the table: 5 ulp for tanh, less for each of the others and for what follows it.
@@ -58,6 +58,21 @@ extension KernelCases {
       spread(.tanh, 1e-37...1e30, eps: 3),
       spread(.sigmoid, 1e-30...87, eps: 2.5),
     ]
+  }
+
+  /// Functions that keep the sign of 0, as its reciprocal shows.
+  private static func zeros(_ dtype: DType) -> [KernelCase] {
+    let functions: [(name: String, of: @Sendable (Tensor) -> Tensor)] = [
+      ("elu", { $0.elementwise(.elu, 1.0) }), ("tanh", { $0.elementwise(.tanh) }),
+    ]
+    return functions.map { function in
+      KernelCase(
+        ElementwiseProblem.family, "1 / \(function.name) of zeros", dtype,
+        inputs: [CaseInput("x", [67], .values([-0.0, 0, -1, 1]))], bound: self.function(dtype)
+      ) { t in
+        ["y": function.of(t["x"]).elementwise(.reciprocal)]
+      }
+    }
   }
 
   /// NaN, infinities, zeros of both signs and equal operands, in all combinations.
