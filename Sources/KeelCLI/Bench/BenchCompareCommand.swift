@@ -38,12 +38,14 @@ struct BenchCompareCommand: AsyncParsableCommand {
       valueName: "file"))
   var python: String?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Training steps of a run.", valueName: "n"))
-  var steps = 200
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Seconds that a peer may take for one answer, compiling included.", valueName: "s"))
+  var timeout = 600.0
 
   @OptionGroup var options: BenchOptions
 
-  func validate() throws { try expect((1...10_000).contains(steps), "--steps", "1 to 10000", got: steps) }
+  func validate() throws { try expect((0.1...1e6).contains(timeout), "--timeout", "0.1 to 1000000", got: timeout) }
 
   /// The line of `--json`.
   struct Report: Encodable {
@@ -55,7 +57,7 @@ struct BenchCompareCommand: AsyncParsableCommand {
     guard compare else { throw CleanExit.helpRequest(BenchCommand.self) }
     let console = Console(json: options.json)
     let parts = parts.isEmpty ? ComparedPart.allCases : parts
-    let peers = try Peers(folder: self.peers, python: python)
+    let peers = try Peers(folder: self.peers, python: python, timeout: timeout)
     let missing = peers.missing + parts.compactMap(\.missing)
     guard missing.isEmpty else {
       throw CommandError("bench", "--compare misses\n" + missing.map { "  \($0)" }.joined(separator: "\n"))

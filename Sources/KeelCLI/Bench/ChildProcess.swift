@@ -7,10 +7,14 @@ final class ChildProcess {
   private let input = Pipe()
   private let outputPipe = Pipe()
   private let title: String
+  private let timeout: Double
   private var rest = Data()
 
-  /// - Parameter environment: added to that of this process.
-  init(_ executable: String, _ arguments: [String], environment: [String: String] = [:]) {
+  /// - Parameters:
+  ///   - environment: added to that of this process.
+  ///   - timeout: seconds that one answer may take: a line, or all of the output.
+  init(_ executable: String, _ arguments: [String], environment: [String: String] = [:], timeout: Double = 600) {
+    self.timeout = timeout
     process.executableURL = URL(fileURLWithPath: executable)
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
@@ -25,37 +29,67 @@ final class ChildProcess {
     return path
   }
 
-  /// Runs to the end, and gives what was printed. Throws when it fails.
+  /// Runs to the end, and gives what was printed. Throws when it fails or takes too long.
   func output() throws -> Data {
     try start()
     try input.fileHandleForWriting.close()
-    let data = try outputPipe.fileHandleForReading.readToEnd() ?? Data()
-    process.waitUntilExit()
+    let deadline = ContinuousClock.now + .seconds(timeout)
+    var output = Data()
+    while true {
+      let data = try read(before: deadline)
+      if data.isEmpty { break }
+      output += data
+    }
+    try waitForExit(before: deadline)
     guard process.terminationReason == .exit, process.terminationStatus == 0 else { throw failure() }
-    return data
+    return output
   }
 
-  /// Starts it, to be asked by ``ask(_:)``.
+  /// Starts it, to be told by ``say(_:)`` and heard by ``line()``.
   func start() throws { try process.run() }
 
   /// Writes a line. Throws when nobody reads it.
   func say(_ line: Data) throws { try input.fileHandleForWriting.write(contentsOf: line + Data("\n".utf8)) }
 
-  /// The next line of its output. Throws when there is none.
+  /// The next line of its output. Throws when there is none, or none in time.
   func line() throws -> Data {
+    let deadline = ContinuousClock.now + .seconds(timeout)
     while true {
       if let end = rest.firstIndex(of: 10) {
         let line = Data(rest[..<end])
         rest = Data(rest[(end + 1)...])
         return line
       }
-      let data = outputPipe.fileHandleForReading.availableData
+      let data = try read(before: deadline)
       guard !data.isEmpty else {
-        process.waitUntilExit()
+        try waitForExit(before: deadline)
         throw failure()
       }
       rest += data
     }
+  }
+
+  /// What has been printed since, as soon as there is something; nothing at the end of the output.
+  private func read(before deadline: ContinuousClock.Instant) throws -> Data {
+    let handle = outputPipe.fileHandleForReading
+    var state = pollfd(fd: handle.fileDescriptor, events: Int16(POLLIN), revents: 0)
+    // Not all of it at once: a signal ends the wait early, and the time may be longer than poll takes.
+    while poll(&state, 1, 1000) <= 0 {
+      guard ContinuousClock.now < deadline else { throw lateness() }
+    }
+    return handle.availableData
+  }
+
+  private func waitForExit(before deadline: ContinuousClock.Instant) throws {
+    while process.isRunning {
+      guard ContinuousClock.now < deadline else { throw lateness() }
+      Thread.sleep(forTimeInterval: 0.001)
+    }
+    process.waitUntilExit()
+  }
+
+  private func lateness() -> CommandError {
+    CommandError("bench", "\(title) … gave no answer within \(Text.seconds(timeout))")
   }
 
   private func failure() -> CommandError {

@@ -6,6 +6,8 @@ struct Peers {
   /// Of the scripts.
   let folder: String
   let python: String
+  /// Seconds that a script may take for one answer.
+  let timeout: Double
   /// What is not there, each with the way to get it.
   private(set) var missing: [String] = []
 
@@ -14,7 +16,8 @@ struct Peers {
   /// - Parameters:
   ///   - folder: of the scripts; nil for `Benchmarks/peers` in the current folder or in one above this program's.
   ///   - python: nil for that of `KEEL_PEERS_VENV`, else of `~/.cache/keel/peers`.
-  init(folder: String?, python: String?) throws {
+  init(folder: String?, python: String?, timeout: Double) throws {
+    self.timeout = timeout
     let environment = ProcessInfo.processInfo.environment
     let venv = environment["KEEL_PEERS_VENV"] ?? (environment["HOME"] ?? "") + "/.cache/keel/peers"
     self.python = python ?? venv + "/bin/python"
@@ -31,7 +34,7 @@ struct Peers {
     }
     let test = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
     let absent = String(
-      decoding: try ChildProcess(self.python, ["-c", test] + Self.modules).output(), as: UTF8.self
+      decoding: try ChildProcess(self.python, ["-c", test] + Self.modules, timeout: timeout).output(), as: UTF8.self
     ).split(whereSeparator: \.isWhitespace)
     if !absent.isEmpty { missing.append("\(absent.joined(separator: ", ")) of \(self.python); \(setup)") }
   }
@@ -50,7 +53,7 @@ struct Peers {
   /// Runs a command to its end. Throws when it fails.
   func usage(of command: [String]) throws -> Usage {
     let usage = try JSONDecoder().decode(
-      Usage.self, from: ChildProcess(python, [script("process.py")] + command).output())
+      Usage.self, from: ChildProcess(python, [script("process.py")] + command, timeout: timeout).output())
     guard usage.code == 0 else {
       throw CommandError("bench", "\(command.prefix(3).joined(separator: " ")) … failed with code \(usage.code)")
     }
@@ -92,7 +95,8 @@ final class PeerServer {
 
   init(_ peers: Peers, script: String, threads: Int, steps: Int) throws {
     process = ChildProcess(
-      peers.python, [peers.script(script), "--serve", "--threads", "\(threads)", "--steps", "\(steps)"])
+      peers.python, [peers.script(script), "--serve", "--threads", "\(threads)", "--steps", "\(steps)"],
+      timeout: peers.timeout)
     try process.start()
     name = try JSONDecoder().decode(Greeting.self, from: process.line()).peer
     self.threads = threads
