@@ -4,16 +4,17 @@ import KeelCheck
 
 /// The lines of `keel check`, printed as the families end: widths are known before.
 struct CheckColumns {
-  private let widths: [Int]
+  private let columns: TextColumns
 
   init(_ plan: CheckPlan) {
-    widths = [
-      plan.parts.map(\.family.count).max() ?? 0, max(plan.parts.flatMap(\.variants).map(\.count).max() ?? 0, 7), 5, 7,
-      9, 6,
-    ]
+    columns = TextColumns([
+      "family": -(plan.parts.map(\.family.count).max() ?? 0),
+      "variant": -max(plan.parts.flatMap(\.variants).map(\.count).max() ?? 0, 7),
+      "cases": 5, "verdict": -7, "error": 9, "bound": 6, "nearest to its bound": 0,
+    ])
   }
 
-  var header: String { row(["family", "variant", "cases", "verdict", "error", "bound", "nearest to its bound"]) }
+  var header: String { columns.header }
 
   func line(_ summary: CheckReport.VariantSummary) -> String {
     let verdict = summary.runs == 0 ? "not run" : summary.failures == 0 ? "passed" : "FAILED"
@@ -22,17 +23,7 @@ struct CheckColumns {
     if let result = summary.worst, let worst = result.worst {
       cells[4...] = [Self.eps(worst.error), Self.eps(worst.bound), "\(result.name), seed \(result.seed)"]
     }
-    return row(cells)
-  }
-
-  private func row(_ cells: [String]) -> String {
-    // Numbers stand to the right, words to the left.
-    let isNumber = [false, false, true, false, true, true]
-    return cells.enumerated().map { column, cell in
-      guard column < widths.count else { return cell }
-      let padding = String(repeating: " ", count: max(widths[column] - cell.count, 0))
-      return isNumber[column] ? padding + cell : cell + padding
-    }.joined(separator: "  ")
+    return columns.line(cells)
   }
 
   /// Three digits; the epsilon stands in the unit.

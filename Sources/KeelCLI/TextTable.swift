@@ -28,3 +28,21 @@ struct TextTable {
 
   var text: String { lines.joined(separator: "\n") }
 }
+
+/// Lines of a table that are printed as they come: widths are known before.
+struct TextColumns {
+  /// Titles with widths; words stand to the left where the width is negative, numbers to the right.
+  private let columns: KeyValuePairs<String, Int>
+
+  init(_ columns: KeyValuePairs<String, Int>) { self.columns = columns }
+
+  var header: String { line(columns.map(\.key)) }
+
+  func line(_ cells: [String]) -> String {
+    let padded = zip(columns, cells).map { column, cell in
+      let padding = String(repeating: " ", count: max(abs(column.value) - cell.count, 0))
+      return column.value > 0 ? padding + cell : cell + padding
+    }
+    return padded.joined(separator: "  ")
+  }
+}

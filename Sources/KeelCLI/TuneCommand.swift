@@ -94,7 +94,7 @@ struct TuneCommand: AsyncParsableCommand {
     let context = try ComputeContext(device)
     let tuner = Tuner(context, repeats: options.repeats)
     console.line("device    \(device.name)\n")
-    let columns = BenchColumns([
+    let columns = TextColumns([
       "family": -18, "problem": -20, "used": -9, "µs": 9, "best": -9, "µs ": 9, "others, to the best before": -26,
     ])
     console.line(columns.header)

@@ -39,7 +39,8 @@ extension ToolTests {
       #expect(rows.map { $0["transposition"] as? String } == ["NN", "TN", "NN", "TN"])
       for row in rows {
         #expect(row["variant"] as? String == "naive")
-        #expect(try #require(row["productsPerLaunch"] as? Int) >= 1)
+        // What small products take when they are merged is a figure of its own.
+        #expect((row["productsPerLaunch"] == nil) == (row["mergedMicroseconds"] == nil))
         let microseconds = try #require(row["microseconds"] as? Double)
         #expect(try #require(row["median"] as? Double) >= microseconds)
         let (m, n, k) = try (
@@ -105,7 +106,8 @@ extension ToolTests {
     @Test func comparisonWithOpenBLAS() throws {
       let tool = try Tool()
       defer { tool.remove() }
-      let outcome = try tool.run("bench", "gemm", "--compare", "--shape", "8x16x4", "--repeat", "2", "--json")
+      let outcome = try tool.run(
+        "bench", "gemm", "--compare", "--shape", "8x16x4", "--repeat", "2", "--json", environment: ["KEEL_MERGE": "1"])
       guard (try? OpenBLASPeer(threads: 1)) != nil else {
         // Where it is not installed, the message says what to install.
         #expect(outcome.code == 1)
@@ -122,6 +124,17 @@ extension ToolTests {
       #expect(abs(mean - pow(ratios.reduce(1, *), 1.0 / 3)) < 1e-9 * mean)
       #expect(object["worstRatioOfMedians"] is Double && object["geometricMeanRatioOfMedians"] is Double)
       #expect((object["peer"] as? String)?.hasPrefix("OpenBLAS") == true)
+      // Single calls, and beside them, on a CPU, what a training step would merge.
+      for row in rows {
+        let (own, peer) = try (#require(row["microseconds"] as? Double), #require(row["peerMicroseconds"] as? Double))
+        #expect(abs(try #require(row["ratio"] as? Double) - peer / own) < 1e-9 * peer / own)
+      }
+      guard try Device.best().kind == .cpu else { return }
+      #expect(rows.allSatisfy { $0["productsPerLaunch"] as? Int == 16 })
+      let merged = try rows.map { try #require($0["mergedRatio"] as? Double) }
+      #expect(object["worstRatioMerged"] as? Double == merged.min())
+      let meanMerged = try #require(object["geometricMeanRatioMerged"] as? Double)
+      #expect(abs(meanMerged - pow(merged.reduce(1, *), 1.0 / 3)) < 1e-9 * meanMerged)
     }
 
     @Test func benchOfScale() throws {
@@ -187,10 +200,9 @@ extension ToolTests {
       #expect(outcome.errors.contains("measure.py"), "\(outcome.errors)")
     }
 
-    /// The peers' side of the table is what they answer: here a number that grows by 1 with each job of a process.
-    @Test func comparisonOfSteps() throws {
-      let tool = try Tool()
-      defer { tool.remove() }
+    /// A program in place of Python that answers as the peers do: with a number that grows by 1 with each job of a
+    /// process, after some seconds.
+    private func peer(in tool: Tool, seconds: Int = 0) throws {
       try tool.write(Array("# stands for the peers\n".utf8), to: "measure.py")
       let peer = """
         #!/bin/sh
@@ -198,16 +210,30 @@ extension ToolTests {
         name=${1##*/step_}; name=${name%.py}
         echo "{\\"peer\\": \\"$name 1.0+cpu\\"}"
         n=1000
-        while read -r job; do n=$((n + 1)); echo "{\\"microseconds\\": $n}"; done
+        while read -r job; do
+          [ \(seconds) = 0 ] || exec sleep \(seconds)
+          n=$((n + 1)); echo "{\\"microseconds\\": $n}"
+        done
         """
       try tool.write(Array(peer.utf8), to: "python")
       try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: tool.path("python"))
+    }
+
+    /// The peers' side of the table is what they answer.
+    @Test(arguments: ["steps", "evaluation"]) func comparison(of part: String) throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      try peer(in: tool)
       let outcome = try tool.run(
-        "bench", "--compare", "--peers", tool.folder.path, "--python", tool.path("python"), "--part", "evaluation",
-        "--repeat", "2", "--json")
+        "bench", "--compare", "--peers", tool.folder.path, "--python", tool.path("python"), "--part", part,
+        "--recipe", "mnist-plain", "--batch-size", "8", "--batch-size", "16", "--steps", "4", "--repeat", "2", "--json")
       #expect(outcome.code == 0, "\(outcome.errors)")
       let rows = try #require(try outcome.json()["rows"] as? [[String: Any]])
-      #expect(rows.count == 8)
+      #expect(rows.count == 8 && rows.allSatisfy { $0["part"] as? String == part })
+      if part == "steps" {
+        let work = rows.compactMap { $0["work"] as? String }
+        #expect(Set(work) == ["step mnist-plain, batch 8", "step mnist-plain, batch 16"])
+      }
       #expect(
         try rows.prefix(4).map { try #require($0["peer"] as? String).split(separator: ",")[0] } == [
           "torch 1.0 eager", "torch 1.0 compile", "jax 1.0 jit", "jax 1.0 scan",
@@ -217,6 +243,17 @@ extension ToolTests {
       let (own, other) = try (#require(first["keel"] as? Double), #require(first["other"] as? Double))
       #expect(other == 1005 && first["otherMedian"] as? Double == 1006)
       #expect(try abs(#require(first["ratio"] as? Double) - other / own) < 1e-9 * other / own)
+    }
+
+    @Test func peerThatHangsIsAnError() throws {
+      let tool = try Tool()
+      defer { tool.remove() }
+      try peer(in: tool, seconds: 600)
+      let outcome = try tool.run(
+        "bench", "--compare", "--peers", tool.folder.path, "--python", tool.path("python"), "--part", "steps",
+        "--recipe", "mnist-plain", "--batch-size", "8", "--steps", "4", "--timeout", "0.5")
+      #expect(outcome.code == 1)
+      #expect(outcome.errors.contains("gave no answer within 0.500 s"), "\(outcome.errors)")
     }
 
     @Test func benchAloneSaysWhatThereIs() throws {

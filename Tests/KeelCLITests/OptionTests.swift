@@ -40,7 +40,7 @@ import Testing
       ["bench", "gemm", "--repeat", "0"], ["bench", "batchnorm", "--shape", "32"],
       ["bench", "batchnorm", "--shape", "32x0"], ["bench", "batchnorm", "--shape", "65536x65536"],
       ["bench", "batchnorm", "--layout", "middle"], ["bench", "elementwise", "--elements", "1000"],
-      ["bench", "elementwise", "--only", "nothing like this"], ["nonsense"],
+      ["bench", "elementwise", "--only", "nothing like this"], ["bench", "compare", "--timeout", "0"], ["nonsense"],
     ] {
       let error = #expect(throws: (any Error).self, "\(arguments)") { try KeelCommand.parseAsRoot(arguments) }
       if let error { #expect(ErrorReport(error).code == 64, "\(arguments)") }
@@ -49,8 +49,8 @@ import Testing
 
   @Test func lists() throws {
     let bench = try BenchStepCommand.parse(["--recipe", "hands-on", "--recipe", "mnist-bn", "--batch-size", "64"])
-    #expect(bench.recipes == [.handsOn, .mnistBN])
-    #expect(bench.batchSizes == [64])
+    #expect(bench.work.recipes == [.handsOn, .mnistBN])
+    #expect(bench.work.batchSizes == [64])
     let gemm = try BenchGemmCommand.parse(["--shape", "2x3x4", "--shape", "5×6×7", "--transpose", "tn"])
     #expect(gemm.shapes == [GemmShape(m: 2, n: 3, k: 4), GemmShape(m: 5, n: 6, k: 7)])
     #expect(gemm.transpositions == [.tn])

@@ -29,18 +29,11 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
       valueName: "layout"))
   var layouts: [ChannelLayout] = []
 
-  @Option(
-    help: ArgumentHelp("A variant of the kernels, instead of the one that the library chooses.", valueName: "name"))
-  var variant: String?
-
-  @Flag(help: "Time each launch by itself, too.")
-  var launches = false
-
-  @OptionGroup var options: BenchOptions
+  @OptionGroup var options: MemoryBenchOptions
 
   func run() async throws {
-    let console = Console(json: options.json)
-    let context = try ComputeContext(try options.deviceOptions.select())
+    let console = Console(json: options.bench.json)
+    let context = try ComputeContext(try options.bench.deviceOptions.select())
     let shapes = self.shapes.isEmpty ? BatchNormShape.standard : self.shapes
     let layouts = self.layouts.isEmpty ? ChannelLayout.allCases : self.layouts
     try MemoryBenchmark.run(
@@ -51,7 +44,7 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
             { try forward(shape, layout, context) }, { try backward(shape, layout, context) },
           ]
         }
-      }, options: options, showsLaunches: launches, on: context, console: console)
+      }, options: options, on: context, console: console)
   }
 
   private func forward(
@@ -61,7 +54,7 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
     let (count, channels) = (tensor.count, tensor[axis])
     return try MemoryBenchmark(
       "forward \(tensor), C \(layout.rawValue)",
-      BatchNormForwardProblem(ChannelExtents(tensor, axis: axis), epsilon: 1e-5), forced: variant,
+      BatchNormForwardProblem(ChannelExtents(tensor, axis: axis), epsilon: 1e-5), forced: options.variant,
       outputs: try [count, channels, channels, channels].map { try context.zeros($0) },
       inputs: try [count, channels, channels].enumerated().map { try context.noise($1, stream: UInt64($0)) },
       bytes: { Double(count) * ($0 == 1 ? 8 : 12) }, on: context)
@@ -74,7 +67,7 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
     let (count, channels) = (tensor.count, tensor[axis])
     return try MemoryBenchmark(
       "backward \(tensor), C \(layout.rawValue)",
-      BatchNormBackwardProblem(ChannelExtents(tensor, axis: axis), epsilon: 1e-5), forced: variant,
+      BatchNormBackwardProblem(ChannelExtents(tensor, axis: axis), epsilon: 1e-5), forced: options.variant,
       outputs: try [count, channels, channels].map { try context.zeros($0) },
       // Any mean and variance do, here no spread at all.
       inputs: try [count, count, channels].enumerated().map { try context.noise($1, stream: UInt64($0)) }

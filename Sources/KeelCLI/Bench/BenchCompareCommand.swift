@@ -7,9 +7,10 @@ struct BenchCompareCommand: AsyncParsableCommand {
     commandName: "compare", abstract: "Times the same work in Keel, PyTorch, JAX and OpenBLAS.",
     usage: "keel bench --compare [options]",
     discussion: """
-      The parts are steps (a training step of mnist-bn and hands-on at batches of 32 and 256), evaluation (of 10,000 \
+      The parts are steps (a training step of each --recipe at each --batch-size), evaluation (of 10,000 \
       images by hands-on with its batch norms folded, at batches of 32 and 1000), mnist (the whole process of training \
-      mnist-bn on MNIST for 10 epochs with evaluation: time and peak memory) and products (those of `keel bench gemm`).
+      mnist-bn on MNIST for 10 epochs with evaluation: time and peak memory) and products (those of `keel bench gemm`, \
+      in calls of their own, and the small ones merged as in a training step).
 
       A peer has a row for each of its forms, with the number of threads that was best of 1, 2 and all cores in two runs \
       that are not counted. Then all take turns, --repeat times. Ratios are the peer's time divided by Keel's, of the \
@@ -43,6 +44,7 @@ struct BenchCompareCommand: AsyncParsableCommand {
     help: ArgumentHelp("Seconds that a peer may take for one answer, compiling included.", valueName: "s"))
   var timeout = 600.0
 
+  @OptionGroup(title: "Options of the steps") var work: StepBenchOptions
   @OptionGroup var options: BenchOptions
 
   func validate() throws { try expect((0.1...1e6).contains(timeout), "--timeout", "0.1 to 1000000", got: timeout) }
@@ -64,14 +66,14 @@ struct BenchCompareCommand: AsyncParsableCommand {
     }
     let device = try options.deviceOptions.select()
     console.line("device    \(device.name)\n")
-    let columns = BenchColumns([
+    let columns = TextColumns([
       "work": -28, "unit": -4, "Keel": 8, "median": 8, "peer": -30, "best": 8, "median ": 8, "ratio": 6,
       "of medians": 10, "target": 6,
     ])
     console.line(columns.header)
     var rows: [ComparedRow] = []
     let comparison = PeerComparison(
-      device: device, deviceName: options.deviceOptions.device, peers: peers, repeats: options.repeats, steps: steps,
+      device: device, deviceName: options.deviceOptions.device, peers: peers, repeats: options.repeats, work: work,
       console: console
     ) { row in
       rows.append(row)

@@ -14,20 +14,13 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Elements of a tensor.", discussion: "At least 1024 to 268435456. Default: 16 M.", valueName: "n"))
+      "Elements of a tensor.", discussion: "1024 to 268435456. Default: 16777216.", valueName: "n"))
   var elements = 1 << 24
 
   @Option(help: ArgumentHelp("Only the work with this text in its name.", valueName: "text"))
   var only: String?
 
-  @Option(
-    help: ArgumentHelp("A variant of the kernels, instead of the one that the library chooses.", valueName: "name"))
-  var variant: String?
-
-  @Flag(help: "Time each launch by itself, too.")
-  var launches = false
-
-  @OptionGroup var options: BenchOptions
+  @OptionGroup var options: MemoryBenchOptions
 
   func validate() throws {
     try expect((1024...1 << 28).contains(elements), "--elements", "1024 to \(1 << 28)", got: elements)
@@ -37,10 +30,10 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let console = Console(json: options.json)
-    let context = try ComputeContext(try options.deviceOptions.select())
+    let console = Console(json: options.bench.json)
+    let context = try ComputeContext(try options.bench.deviceOptions.select())
     try MemoryBenchmark.run(
-      jobs(context).map(\.make), options: options, showsLaunches: launches, on: context, console: console)
+      jobs(context).map(\.make), options: options, on: context, console: console)
   }
 
   /// Work by its name.
@@ -59,7 +52,7 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
         guard let context else { throw CommandError("bench", "\(name): expects a device") }
         let (outputs, inputs) = try operands(context)
         return try MemoryBenchmark(
-          name, problem, forced: variant, outputs: outputs, inputs: inputs,
+          name, problem, forced: options.variant, outputs: outputs, inputs: inputs,
           bytes: bytes.map { bytes in { _ in bytes } }, on: context)
       }
     }

@@ -9,14 +9,16 @@ struct BenchGemmCommand: AsyncParsableCommand {
       A row is one product C[M, N] = op(A)·op(B) with K terms a sum, in a transposition: NT stores B as [N, K], TN stores \
       A as [K, M]. A run gives the queue as many products as take some 10 ms, one after another, and waits for the last; \
       packing and all launches are part of the time. The smallest mean of a run and the median are printed, GFLOP/s from \
-      the smallest, and its share of the fastest run of independent multiply-adds beside it. Products that are so small \
-      that a training step would merge them with its other launches are merged here too, and the row says how many to a \
-      launch; KEEL_MERGE=0 gives each its own. What a launch takes that does nothing is printed last.
+      the smallest, and its share of the fastest run of independent multiply-adds beside it. Each product has launches of \
+      its own. Those that are so small that a training step would merge them with its other launches have a second row, \
+      of \(GemmBenchmark.mergedCount) products to a launch; KEEL_MERGE=0 leaves it out. What a launch takes that does \
+      nothing is printed last.
 
       With --compare runs alternate with those of OpenBLAS, with as many threads as the device has compute units. Before \
       each timed run of either there is one that is not, to wake its threads, and OpenBLAS' have gone to sleep before the \
       other is timed. Ratios are OpenBLAS' time divided by Keel's, of the smallest times and of the medians: above 1 Keel \
-      is faster. The geometric mean and the worst over all rows come last.
+      is faster. OpenBLAS is called once a product, also beside products that are merged. The geometric mean and the \
+      worst come last: of single calls, and with the merged row in place of the single one where there is one.
       """)
 
   @Option(
@@ -48,9 +50,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var k: Int
     var transposition: Transposition
     var variant: String
-    /// More than one where a training step would merge the product with its neighbours.
-    var productsPerLaunch: Int
-    /// The smallest mean of a run.
+    /// The smallest mean of a run, each product with launches of its own.
     var microseconds: Figure
     /// The median of the runs' means.
     var median: Figure
@@ -63,9 +63,17 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var ratio: Figure?
     /// The same of the medians.
     var ratioOfMedians: Figure?
+    /// Where a training step would merge the product: how many there are to a launch, and their figures. The peer has
+    /// one a call here, too.
+    var productsPerLaunch: Int?
+    var mergedMicroseconds: Figure?
+    var mergedMedian: Figure?
+    var mergedRatio: Figure?
+    var mergedRatioOfMedians: Figure?
   }
 
-  /// The line of `--json`; what compares is there with `--compare`.
+  /// The line of `--json`; what compares is there with `--compare`. Ratios are of single calls, those that say so with
+  /// the merged figures of products that have such.
   struct Report: Encodable {
     var device: String
     var roofGflops: Figure
@@ -76,6 +84,10 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var worstRatio: Figure?
     var geometricMeanRatioOfMedians: Figure?
     var worstRatioOfMedians: Figure?
+    var geometricMeanRatioMerged: Figure?
+    var worstRatioMerged: Figure?
+    var geometricMeanRatioOfMediansMerged: Figure?
+    var worstRatioOfMediansMerged: Figure?
     var shapes: [Row]
   }
 
@@ -87,7 +99,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
     console.line("device    \(context.device.name)")
     if let peer { console.line("peer      \(peer.name)") }
     console.line()
-    let columns = BenchColumns([
+    let columns = TextColumns([
       "M×N×K": -14, "": -2, "variant": -10, "µs": 9, "median": 9, "GFLOP/s": 7, "of roof": 7,
       "peer µs": compare ? 9 : 0, "median ": compare ? 9 : 0, "ratio": compare ? 5 : 0, "of medians": compare ? 10 : 0,
     ])
@@ -101,7 +113,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
         let (row, roof) = try measure(benchmark, peer, roofline)
         rows.append(row)
         roofs.append(roof)
-        console.line(columns.line(Self.cells(row)))
+        for cells in Self.cells(row) { console.line(columns.line(cells)) }
         if console.isClosed { throw ExitCode(Interruption.closedOutputExitCode) }
       }
     }
@@ -112,37 +124,42 @@ struct BenchGemmCommand: AsyncParsableCommand {
       device: context.device.name, roofGflops: Figure(roofs.max().map { $0 * 1e-9 }),
       emptyLaunchMicroseconds: Figure(launchSeconds * 1e6), shapes: rows)
     if let peer {
-      let ratios = rows.compactMap { $0.ratio?.value }
-      let ratiosOfMedians = rows.compactMap { $0.ratioOfMedians?.value }
       report.peer = peer.name
-      report.geometricMeanRatio = Figure(ratios.geometricMean)
-      report.worstRatio = Figure(ratios.min())
-      report.geometricMeanRatioOfMedians = Figure(ratiosOfMedians.geometricMean)
-      report.worstRatioOfMedians = Figure(ratiosOfMedians.min())
-      console.line("\nratio to the peer, geometric mean and worst")
-      console.line("of minima     \(Text.ratio(ratios.geometricMean))  \(Text.ratio(ratios.min()))")
-      console.line("of medians    \(Text.ratio(ratiosOfMedians.geometricMean))  \(Text.ratio(ratiosOfMedians.min()))")
+      let columns = TextColumns([
+        "ratio to the peer": -26, "mean": 6, "worst": 6, "mean of medians": 16, "worst ": 6,
+      ])
+      console.line("\n" + columns.header)
+      func line(_ title: String, _ ratio: (Row) -> Figure?, _ ofMedians: (Row) -> Figure?) -> [Figure] {
+        let (ratios, medians) = (rows.compactMap { ratio($0)?.value }, rows.compactMap { ofMedians($0)?.value })
+        let figures = [ratios.geometricMean, ratios.min(), medians.geometricMean, medians.min()]
+        console.line(columns.line([title] + figures.map(Text.ratio)))
+        return figures.map { Figure($0) }
+      }
+      let single = line("single calls", \.ratio, \.ratioOfMedians)
+      (report.geometricMeanRatio, report.worstRatio) = (single[0], single[1])
+      (report.geometricMeanRatioOfMedians, report.worstRatioOfMedians) = (single[2], single[3])
+      if rows.contains(where: { $0.productsPerLaunch != nil }) {
+        let merged = line(
+          "small ones merged", { $0.mergedRatio ?? $0.ratio }, { $0.mergedRatioOfMedians ?? $0.ratioOfMedians })
+        (report.geometricMeanRatioMerged, report.worstRatioMerged) = (merged[0], merged[1])
+        (report.geometricMeanRatioOfMediansMerged, report.worstRatioOfMediansMerged) = (merged[2], merged[3])
+      }
     }
     if options.json { try console.json(report) }
   }
-
-  /// Seconds that a run should take, so that neither clock nor wait matter.
-  private static let runSeconds = 0.01
 
   /// The row, and the roof beside it in operations a second.
   private func measure(
     _ benchmark: GemmBenchmark, _ peer: OpenBLASPeer?, _ roofline: Roofline
   ) throws -> (Row, roof: Double) {
-    // The first product pays for what the driver compiles at the first launch, the next tell how many make a run.
-    _ = try benchmark.seconds(count: 1)
-    let estimate = try (0..<3).map { _ in try benchmark.seconds(count: 3) }.min() ?? Self.runSeconds
-    let count = max(Int(Self.runSeconds / max(estimate, 1e-9)), 1)
+    let count = try Timing.count { try benchmark.seconds(count: $0) }
     if let peer {
       _ = peer.seconds(benchmark, count: 1)
       try expectAgreement(benchmark, peer)
+      if try benchmark.mergedSeconds(count: 1) != nil { try expectAgreement(benchmark, peer) }
     }
 
-    var (own, other, roof) = (Timing(), Timing(), 0.0)
+    var (own, merged, other, roof) = (Timing(), Timing(), Timing(), 0.0)
     for _ in 0..<options.repeats {
       if let peer {
         // Each side is run before it is timed, so that its threads are awake, each on a core.
@@ -152,19 +169,27 @@ struct BenchGemmCommand: AsyncParsableCommand {
         _ = try benchmark.seconds(count: 2 * count)
       }
       own.append(try benchmark.seconds(count: count))
+      _ = try benchmark.mergedSeconds(count: 2 * count)
+      if let seconds = try benchmark.mergedSeconds(count: count) { merged.append(seconds) }
       roof = max(roof, try roofline.flopsPerSecond())
     }
     let shape = benchmark.shape
     var row = Row(
       m: shape.m, n: shape.n, k: shape.k, transposition: benchmark.transposition, variant: benchmark.variant,
-      productsPerLaunch: benchmark.productsPerLaunch, microseconds: Figure(own.minimum * 1e6),
-      median: Figure(own.median * 1e6),
+      microseconds: Figure(own.minimum * 1e6), median: Figure(own.median * 1e6),
       gflops: Figure(shape.flops / own.minimum * 1e-9), shareOfRoof: Figure(shape.flops / own.minimum / roof))
+    if !merged.samples.isEmpty {
+      row.productsPerLaunch = GemmBenchmark.mergedCount
+      row.mergedMicroseconds = Figure(merged.minimum * 1e6)
+      row.mergedMedian = Figure(merged.median * 1e6)
+    }
     if peer != nil {
       row.peerMicroseconds = Figure(other.minimum * 1e6)
       row.peerMedian = Figure(other.median * 1e6)
       row.ratio = Figure(other.minimum / own.minimum)
       row.ratioOfMedians = Figure(other.median / own.median)
+      row.mergedRatio = row.mergedMicroseconds.map { _ in Figure(other.minimum / merged.minimum) }
+      row.mergedRatioOfMedians = row.mergedMedian.map { _ in Figure(other.median / merged.median) }
     }
     return (row, roof)
   }
@@ -181,20 +206,28 @@ struct BenchGemmCommand: AsyncParsableCommand {
     }
   }
 
-  private static func cells(_ row: Row) -> [String] {
-    var cells = [
-      GemmShape(m: row.m, n: row.n, k: row.k).text, row.transposition.rawValue,
-      row.variant + (row.productsPerLaunch > 1 ? " ×\(row.productsPerLaunch)" : ""),
-      Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value),
-      row.gflops.value.map { String(format: "%.1f", $0) } ?? "–", row.shareOfRoof.value.map(Text.percent) ?? "–",
-    ]
-    if let ratio = row.ratio, let ratioOfMedians = row.ratioOfMedians {
-      cells += [
-        Text.microseconds(row.peerMicroseconds?.value), Text.microseconds(row.peerMedian?.value),
-        Text.ratio(ratio.value), Text.ratio(ratioOfMedians.value),
+  /// A line for single calls, and one for merged products where there are such.
+  private static func cells(_ row: Row) -> [[String]] {
+    let shape = GemmShape(m: row.m, n: row.n, k: row.k)
+    let peer =
+      row.peerMicroseconds.map { [Text.microseconds($0.value), Text.microseconds(row.peerMedian?.value)] } ?? []
+    let single =
+      [shape.text, row.transposition.rawValue, row.variant]
+      + [Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value)]
+      + [row.gflops.value.map { String(format: "%.1f", $0) } ?? "–", row.shareOfRoof.value.map(Text.percent) ?? "–"]
+      + peer + [row.ratio, row.ratioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
+    guard let merged = row.mergedMicroseconds, let median = row.mergedMedian else { return [single] }
+    let rate = merged.value.map { shape.flops / $0 * 1e-3 }
+    let roof = row.gflops.value.flatMap { own in row.shareOfRoof.value.map { own / $0 } }
+    let share = rate.flatMap { rate in roof.map { Text.percent(rate / $0) } }
+    let second =
+      [
+        "", "", "merged ×\(row.productsPerLaunch ?? 1)", Text.microseconds(merged.value),
+        Text.microseconds(median.value),
       ]
-    }
-    return cells
+      + [rate.map { String(format: "%.1f", $0) } ?? "–", share ?? "–"]
+      + peer + [row.mergedRatio, row.mergedRatioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
+    return [single, second]
   }
 }
 

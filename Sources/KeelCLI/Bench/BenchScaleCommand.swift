@@ -86,7 +86,7 @@ struct BenchScaleCommand: AsyncParsableCommand {
     console.line(
       "\(device.name): mnist-bn, batch \(batchSize), samples of \(Text.extents(sample)) bytes, \(options.repeats) runs\n"
     )
-    let columns = BenchColumns([
+    let columns = TextColumns([
       "samples": 12, "where": -8, "epochs": 7, "ns/sample": 10, "median": 9, "steps": 9,
     ])
     console.line(columns.header)

@@ -73,7 +73,7 @@ struct BenchStartupCommand: AsyncParsableCommand {
     let console = Console(json: options.json)
     let device = try options.deviceOptions.select()
     console.line("device    \(device.name)\n")
-    let columns = BenchColumns([
+    let columns = TextColumns([
       "recipe": -11, "caches": -6, "seconds": 7, "median": 7, "process": 7, "platform": 8, "programs": 8, "step": 7,
       "target": 8,
     ])

@@ -31,29 +31,20 @@ enum Transposition: String, CaseIterable, Encodable {
 
 /// Launches that do nothing, one after another: what none of a device falls below.
 struct EmptyLaunch {
-  private let launch: CompiledLaunch
+  private let launches: [CompiledLaunch]
   private let context: ComputeContext
 
   init(_ context: ComputeContext) throws {
     self.context = context
-    // A product of one value, of no terms.
-    let problem = GemmProblem(m: 1, n: 1, k: 0)
     let buffers = try (0..<3).map { _ in try context.buffer(byteCount: 4) }
-    let operands = Operands(outputs: [buffers[0]], inputs: Array(buffers[1...]))
-    guard
-      let bound = try problem.variant(on: context.profile).bind(problem, operands, context).first
-    else { throw CommandError("bench", "expects a launch of a product without terms") }
-    launch = try context.compile(bound)
+    // A product of one value, of no terms.
+    let bound = try context.bind(
+      GemmProblem(m: 1, n: 1, k: 0), forced: nil, outputs: [buffers[0]], inputs: Array(buffers[1...]))
+    launches = try bound.launches.prefix(1).map { try context.compile($0) }
   }
 
   /// Seconds of one, as the mean of some thousand.
-  func seconds() throws -> Double {
-    let count = 2000
-    return try Timing.seconds {
-      for _ in 0..<count { try launch.enqueue(on: context.queue) }
-      try context.queue.finish()
-    } / Double(count)
-  }
+  func seconds() throws -> Double { try context.seconds(of: launches, count: 2000) }
 }
 
 /// One product on a device: what it is computed with, and its time.
@@ -61,10 +52,11 @@ struct GemmBenchmark {
   let shape: GemmShape
   let transposition: Transposition
   let variant: String
-  /// More than one where a training step would merge the product with its neighbours.
-  let productsPerLaunch: Int
   private let context: ComputeContext
+  /// Of one product.
   private let launches: [CompiledLaunch]
+  /// Of ``mergedCount`` products; nil where a training step would not merge them.
+  private let mergedLaunches: [CompiledLaunch]?
   private let product: Buffer
 
   /// Values of the operands, in [-1, 1).
@@ -72,11 +64,11 @@ struct GemmBenchmark {
   let b: [Float]
 
   /// Products that are merged where they are small.
-  private static let merged = 16
+  static let mergedCount = 16
 
   /// - Parameters:
   ///   - forced: the variant's name; nil for the one that the library chooses.
-  ///   - merges: small products are merged as in a training step; false gives each launches of its own.
+  ///   - merges: whether small products are also merged, as in a training step.
   init(
     _ shape: GemmShape, _ transposition: Transposition, forced: String?, merges: Bool = true,
     on context: ComputeContext
@@ -86,9 +78,6 @@ struct GemmBenchmark {
     self.context = context
     let problem = GemmProblem(
       m: shape.m, n: shape.n, k: shape.k, transposeA: transposition.a, transposeB: transposition.b)
-    let chosen = try problem.variant(on: context.profile, forced: forced.map { [GemmProblem.family: $0] } ?? [:])
-    variant = chosen.name
-
     a = Self.noise(shape.m * shape.k, stream: 0)
     b = Self.noise(shape.k * shape.n, stream: 1)
     let inputs = try [a, b].map { values in
@@ -97,27 +86,22 @@ struct GemmBenchmark {
       return buffer
     }
     product = try context.buffer(byteCount: shape.m * shape.n * 4)
-    let workspaceBytes = chosen.workspaceBytes(problem)
-    let operands = Operands(
-      outputs: [product], inputs: inputs,
-      workspace: workspaceBytes > 0 ? try context.buffer(byteCount: workspaceBytes) : nil)
-    let bound = try chosen.bind(problem, operands, context)
-    let several = Array(repeating: bound, count: merges ? Self.merged : 1).flatMap { $0 }
-    let compiled = try context.compile(several, merges: merges)
-    let isMerged = compiled.count < several.count
-    launches = isMerged ? compiled : Array(compiled.prefix(bound.count))
-    productsPerLaunch = isMerged ? Self.merged : 1
+    let bound = try context.bind(problem, forced: forced, outputs: [product], inputs: inputs)
+    variant = bound.variant
+    launches = try bound.launches.map { try context.compile($0) }
+    let several = Array(repeating: bound.launches, count: Self.mergedCount).flatMap { $0 }
+    let merged = merges ? try context.compile(several, merges: true) : nil
+    mergedLaunches = merged.flatMap { $0.count < several.count ? $0 : nil }
   }
 
-  /// Seconds of a product, as the mean of `count` or some more that are given to the queue one after another.
-  func seconds(count: Int) throws -> Double {
-    let rounds = (count + productsPerLaunch - 1) / productsPerLaunch
-    return try Timing.seconds {
-      for _ in 0..<rounds {
-        for launch in launches { try launch.enqueue(on: context.queue) }
-      }
-      try context.queue.finish()
-    } / Double(rounds * productsPerLaunch)
+  /// Seconds of a product, as the mean of `count` that are given to the queue one after another, each by itself.
+  func seconds(count: Int) throws -> Double { try context.seconds(of: launches, count: count) }
+
+  /// The same of products that are merged, of `count` or some more; nil where a training step would not merge them.
+  func mergedSeconds(count: Int) throws -> Double? {
+    guard let mergedLaunches else { return nil }
+    let rounds = (count + Self.mergedCount - 1) / Self.mergedCount
+    return try context.seconds(of: mergedLaunches, count: rounds) / Double(Self.mergedCount)
   }
 
   /// C as it was computed last.

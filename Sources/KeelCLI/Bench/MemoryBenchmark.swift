@@ -25,36 +25,20 @@ struct MemoryBenchmark {
   ) throws {
     self.title = title
     self.context = context
-    let chosen = try problem.variant(on: context.profile, forced: forced.map { [Problem.family: $0] } ?? [:])
-    variant = chosen.name
-    let workspaceBytes = chosen.workspaceBytes(problem)
-    let operands = Operands(
-      outputs: outputs, inputs: inputs,
-      workspace: workspaceBytes > 0 ? try context.buffer(byteCount: workspaceBytes) : nil)
-    launches = try chosen.bind(problem, operands, context).map { try context.compile($0) }
+    let bound = try context.bind(problem, forced: forced, outputs: outputs, inputs: inputs)
+    variant = bound.variant
+    launches = try bound.launches.map { try context.compile($0) }
     launchCount = launches.count
     workingSet = (outputs + inputs).reduce(0) { $0 + $1.byteCount }
     self.bytes = bytes?(launchCount) ?? Double(workingSet)
     flops = launches.reduce(0) { $0 + $1.flops }
   }
 
-  /// Seconds of the work, as the mean of `count` that are given to the queue one after another.
-  func seconds(count: Int) throws -> Double { try seconds(of: launches, count: count) }
-
-  private func seconds(of launches: [CompiledLaunch], count: Int) throws -> Double {
-    try Timing.seconds {
-      for _ in 0..<count {
-        for launch in launches { try launch.enqueue(on: context.queue) }
-      }
-      try context.queue.finish()
-    } / Double(count)
-  }
-
   /// Each launch by itself and its smallest time, for who works on it.
   func parts(repeats: Int) throws -> [(label: String, seconds: Double, bytes: Double)] {
     try launches.map { launch in
-      let estimate = try (0..<3).map { _ in try seconds(of: [launch], count: 3) }.min() ?? Self.runSeconds
-      let times = try (0..<repeats).map { _ in try seconds(of: [launch], count: Self.count(estimate)) }
+      let count = try Timing.count { try context.seconds(of: [launch], count: $0) }
+      let times = try (0..<repeats).map { _ in try context.seconds(of: [launch], count: count) }
       return (launch.label, times.min() ?? .nan, launch.bytes)
     }
   }
@@ -98,21 +82,12 @@ extension MemoryBenchmark {
     var rows: [Row]
   }
 
-  /// Seconds that a run should take, so that neither clock nor wait matter.
-  private static let runSeconds = 0.01
-
-  /// Of work that takes so long.
-  private static func count(_ seconds: Double) -> Int { max(Int(runSeconds / max(seconds, 1e-9)), 1) }
-
   func row(repeats: Int) throws -> Row {
     let roofline = try Roofline(context, workingSet: workingSet)
-    // The first run pays for what the driver compiles at the first launch, the next tell how often to repeat.
-    _ = try seconds(count: 1)
-    let estimate = try (0..<3).map { _ in try seconds(count: 3) }.min() ?? Self.runSeconds
-    let count = Self.count(estimate)
+    let count = try Timing.count { try context.seconds(of: launches, count: $0) }
     var (own, copy, multiplyAdds) = (Timing(), 0.0, 0.0)
     for _ in 0..<repeats {
-      own.append(try seconds(count: count))
+      own.append(try context.seconds(of: launches, count: count))
       copy = max(copy, try roofline.bytesPerSecond())
       multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
     }
@@ -126,27 +101,28 @@ extension MemoryBenchmark {
   /// Times one after the other and prints each line as it comes. A benchmark is made when its turn has come, so that its
   /// buffers are there alone.
   static func run(
-    _ benchmarks: [() throws -> MemoryBenchmark], options: BenchOptions, showsLaunches: Bool,
-    on context: ComputeContext, console: Console
+    _ benchmarks: [() throws -> MemoryBenchmark], options: MemoryBenchOptions, on context: ComputeContext,
+    console: Console
   ) throws {
+    let repeats = options.bench.repeats
     console.line("device    \(context.device.name)\n")
-    let columns = BenchColumns([
+    let columns = TextColumns([
       "work": -38, "variant": -8, "µs": 7, "median": 7, "GB/s": 6, "copy": 6, "of copy": 7, "GFLOP/s": 7, "of FMA": 7,
     ])
     console.line(columns.header)
     var rows: [Row] = []
     for benchmark in benchmarks {
       let benchmark = try benchmark()
-      let row = try benchmark.row(repeats: options.repeats)
+      let row = try benchmark.row(repeats: repeats)
       rows.append(row)
       console.line(columns.line(row.cells))
-      for part in showsLaunches ? try benchmark.parts(repeats: options.repeats) : [] {
+      for part in options.launches ? try benchmark.parts(repeats: repeats) : [] {
         let rate = String(format: "%.1f", part.bytes / part.seconds * 1e-9)
         console.line(columns.line(["  " + part.label, "", Text.microseconds(part.seconds * 1e6), "", rate]))
       }
       if console.isClosed { throw ExitCode(Interruption.closedOutputExitCode) }
     }
-    if options.json { try console.json(Report(device: context.device.name, rows: rows)) }
+    if options.bench.json { try console.json(Report(device: context.device.name, rows: rows)) }
   }
 }
 

@@ -7,7 +7,7 @@ final class PeerComparison {
   private let deviceName: String?
   private let peers: Peers
   private let repeats: Int
-  private let steps: Int
+  private let work: StepBenchOptions
   private let console: Console
   private let emit: (ComparedRow) -> Void
   private var servers: [(script: PeerScript, server: PeerServer)] = []
@@ -39,19 +39,16 @@ final class PeerComparison {
   ///   - deviceName: what processes are given as `--device`.
   ///   - emit: called with each row as it is measured.
   init(
-    device: Device, deviceName: String?, peers: Peers, repeats: Int, steps: Int, console: Console,
+    device: Device, deviceName: String?, peers: Peers, repeats: Int, work: StepBenchOptions, console: Console,
     emit: @escaping (ComparedRow) -> Void
   ) {
     (self.device, self.deviceName, self.peers, self.emit) = (device, deviceName, peers, emit)
-    (self.repeats, self.steps, self.console) = (repeats, steps, console)
+    (self.repeats, self.work, self.console) = (repeats, work, console)
   }
 
   func run(_ part: ComparedPart) throws {
     switch part {
-    case .steps:
-      for recipe in [Recipe.mnistBN, .handsOn] {
-        for batchSize in [32, 256] { try compareSteps(recipe, batchSize) }
-      }
+    case .steps: for job in work.jobs { try compareSteps(job.recipe, job.batchSize) }
     case .evaluation: for batchSize in [32, 1000] { try compareEvaluation(batchSize) }
     case .mnist: try compareMNIST()
     case .products: try compareProducts()
@@ -69,7 +66,7 @@ final class PeerComparison {
   // MARK: In turns with servers
 
   private func compareSteps(_ recipe: Recipe, _ batchSize: Int) throws {
-    let data = try Dataset.noise(count: steps * batchSize)
+    let data = try Dataset.noise(count: work.steps * batchSize)
     let trainer = try Trainer(
       recipe.network(inputs: data.featureCount, classes: data.classCount), loss: .softmaxCrossEntropy,
       optimizer: recipe.optimizer, on: device)
@@ -133,7 +130,7 @@ final class PeerComparison {
     for threads in threadCounts where !servers.contains(where: { $0.0.file == script.file && $0.1.threads == threads })
     {
       progress("starting \(script.file)")
-      servers.append((script, try PeerServer(peers, script: script.file, threads: threads, steps: steps)))
+      servers.append((script, try PeerServer(peers, script: script.file, threads: threads, steps: work.steps)))
     }
     return servers.filter { $0.script.file == script.file }.map(\.server)
   }
@@ -189,6 +186,7 @@ final class PeerComparison {
 
   // MARK: Products
 
+  /// What `keel bench gemm --compare --json` says.
   private struct Products: Decodable {
     struct Product: Decodable {
       var m: Int
@@ -197,15 +195,16 @@ final class PeerComparison {
       var transposition: String
       var microseconds: Double
       var median: Double
+      var mergedMicroseconds: Double?
+      var mergedMedian: Double?
       var peerMicroseconds: Double
       var peerMedian: Double
-      var ratio: Double
     }
     var peer: String
     var shapes: [Product]
   }
 
-  /// The geometric mean of all products, and the worst.
+  /// The geometric mean of all products and the worst, in calls of their own, and with small ones merged.
   private func compareProducts() throws {
     progress("products of matrices")
     var environment: [String: String] = [:]
@@ -215,22 +214,37 @@ final class PeerComparison {
     }
     var arguments = ["bench", "gemm", "--compare", "--json", "--repeat", "\(repeats)"]
     if let deviceName { arguments += ["--device", deviceName] }
-    let output = try ChildProcess(ChildProcess.ownExecutable(), arguments, environment: environment).output()
-    let products = try JSONDecoder().decode(Products.self, from: output)
-    func mean(_ value: (Products.Product) -> Double) -> Double { products.shapes.map(value).geometricMean ?? .nan }
+    let child = ChildProcess(
+      try ChildProcess.ownExecutable(), arguments, environment: environment, timeout: peers.timeout * Double(repeats))
+    let products = try JSONDecoder().decode(Products.self, from: child.output())
     let peer = products.peer.split(separator: ",").prefix(2).joined(separator: ",")
+    var rows = products.shapes.map { product in
+      ComparedRow(
+        .products, "  \(GemmShape(m: product.m, n: product.n, k: product.k).text) \(product.transposition)",
+        .microseconds, keel: (product.microseconds, product.median), peer: peer,
+        other: (product.peerMicroseconds, product.peerMedian), target: 0.85)
+    }
+    emitProducts("single calls", rows)
+    guard products.shapes.contains(where: { $0.mergedMicroseconds != nil }) else { return }
+    for (index, product) in products.shapes.enumerated() {
+      guard let merged = product.mergedMicroseconds, let median = product.mergedMedian else { continue }
+      rows[index] = ComparedRow(
+        .products, rows[index].work + " merged", .microseconds, keel: (merged, median), peer: peer,
+        other: (product.peerMicroseconds, product.peerMedian), target: 0.85)
+    }
+    emitProducts("small ones merged", rows)
+  }
+
+  /// The geometric means, and the three worst.
+  private func emitProducts(_ title: String, _ rows: [ComparedRow]) {
+    func mean(_ figure: (ComparedRow) -> Figure) -> Double {
+      rows.compactMap { figure($0).value }.geometricMean ?? .nan
+    }
     emit(
       ComparedRow(
-        .products, "products, geometric mean", .microseconds, keel: (mean(\.microseconds), mean(\.median)),
-        peer: peer, other: (mean(\.peerMicroseconds), mean(\.peerMedian)), target: 0.97))
-    for worst in products.shapes.sorted(by: { $0.ratio < $1.ratio }).prefix(3) {
-      let shape = GemmShape(m: worst.m, n: worst.n, k: worst.k).text
-      emit(
-        ComparedRow(
-          .products, "  worst: \(shape) \(worst.transposition)", .microseconds,
-          keel: (worst.microseconds, worst.median), peer: peer,
-          other: (worst.peerMicroseconds, worst.peerMedian), target: 0.85))
-    }
+        .products, "products, \(title): mean", .microseconds, keel: (mean(\.keel), mean(\.keelMedian)),
+        peer: rows.first?.peer ?? "", other: (mean(\.other), mean(\.otherMedian)), target: 0.97))
+    for row in rows.sorted(by: { $0.ratio.value ?? .nan < $1.ratio.value ?? .nan }).prefix(3) { emit(row) }
   }
 
   private static var hasAVX512: Bool {
