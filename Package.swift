@@ -16,7 +16,9 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let flyingFox = Target.Dependency.product(name: "FlyingFox", package: "FlyingFox")
 
-let kernelFamilies = ["batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "probe", "reduce", "softmax"]
+let kernelFamilies = [
+  "batchnorm", "common", "data", "elementwise", "gemm", "merged", "optimizer", "probe", "reduce", "softmax",
+]
 
 let parts: [Part] = [
   Part(name: "KeelKernels", path: "Kernels", resources: kernelFamilies.map { .embedInCode($0) }, tests: []),

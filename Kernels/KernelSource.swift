@@ -66,7 +66,7 @@ public struct KernelSource: Sendable {
 
 extension KernelSource {
   static let families = [
-    "batchnorm", "common", "data", "elementwise", "gemm", "optimizer", "probe", "reduce", "softmax",
+    "batchnorm", "common", "data", "elementwise", "gemm", "merged", "optimizer", "probe", "reduce", "softmax",
   ]
 
   /// A test holds this table against the folders.
@@ -95,6 +95,7 @@ extension KernelSource {
     "guard.clh": PackageResources.guard_clh,
     "lanes.clh": PackageResources.lanes_clh,
     "math.clh": PackageResources.math_clh,
+    "merged.cl": PackageResources.merged_cl,
     "probe_copy.cl": PackageResources.probe_copy_cl,
     "probe_fma.cl": PackageResources.probe_fma_cl,
     "real.clh": PackageResources.real_clh,

@@ -21,7 +21,7 @@
 // chunk may be KC at most. K is not 0.
 // Parameters: KC, MC (a multiple of 24, so of TILE_ROWS); those of the tile. Slot EPILOGUE: as the tile has it.
 
-#define TILE_A __local
+#define TILE_A KEEL_SCRATCH
 #define TILE_B __global
 #include "gemm_panel.clh"
 #include "gemm_tile.clh"
@@ -42,7 +42,7 @@ KEEL_CPU __kernel void gemm_pack_b(
 
 // block[k, r] = op(A)[row + r, first_k + k] for r < height; rows beyond repeat nothing and hold zeros.
 static inline void pack_rows(
-    __local REAL* block, __global const REAL* A, size_t row, int height, size_t first_k, int depth, size_t M,
+    KEEL_SCRATCH REAL* block, __global const REAL* A, size_t row, int height, size_t first_k, int depth, size_t M,
     size_t K) {
   const size_t row_stride = TRANSPOSE_A ? 1 : K, k_stride = TRANSPOSE_A ? M : 1;
   __global const REAL* a = A + row * row_stride + first_k * k_stride;
@@ -58,7 +58,7 @@ static inline void pack_rows(
 #pragma unroll
       for (int r = 0; r < TILE_ROWS; r += 2) {
         const REAL4 x = vload4(0, a + r * K + k), y = vload4(0, a + (r + 1) * K + k);
-        __local REAL* to = block + k * TILE_ROWS + r;
+        KEEL_SCRATCH REAL* to = block + k * TILE_ROWS + r;
         vstore2((REAL2)(x.x, y.x), 0, to);
         vstore2((REAL2)(x.y, y.y), 0, to + TILE_ROWS);
         vstore2((REAL2)(x.z, y.z), 0, to + 2 * TILE_ROWS);
@@ -76,7 +76,7 @@ KEEL_CPU __kernel void gemm_packed_cpu(
     __global REAL* restrict C, __global const REAL* restrict A,
     __global const REAL* restrict panels EPILOGUE_PARAMETERS, int M, int N, int K, int rowsPerItem, int panelsPerItem,
     int chunk) {
-  __local REAL block[MC * KC];
+  KEEL_SCRATCH REAL block[MC * KC];
   const size_t first_row = get_global_id(0) * rowsPerItem, last_row = min(first_row + rowsPerItem, (size_t)M);
   const size_t columns = (N + PANEL - 1) / PANEL * PANEL;
   const size_t first_col = get_global_id(1) * panelsPerItem * PANEL;
@@ -98,7 +98,7 @@ KEEL_CPU __kernel void gemm_packed_cpu(
           const int width = min((size_t)TILE_COLUMNS, last_col - col);
           for (size_t row = top; row < bottom; row += TILE_ROWS) {
             const int height = min((size_t)TILE_ROWS, bottom - row);
-            __local const REAL* a = block + (row - top) * depth;
+            KEEL_SCRATCH const REAL* a = block + (row - top) * depth;
             if (resume)
               for (int r = 0; r < height; r++) PREFETCH_FOR_WRITE(C + (row + r) * N + col);
             add_tile(

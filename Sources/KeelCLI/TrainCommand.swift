@@ -52,8 +52,8 @@ struct TrainCommand: AsyncParsableCommand {
 
   @Flag(
     help: """
-      Print the time of each launch of a step, and write a trace beside the model for Perfetto or chrome://tracing: \
-      keel-<recipe>.trace.json.
+      Print the time of each launch of a step, none merged, and write a trace beside the model for Perfetto or \
+      chrome://tracing: keel-<recipe>.trace.json.
       """)
   var profile = false
 

@@ -44,7 +44,7 @@ public struct BoundLaunch {
 public struct CompiledLaunch {
   /// As ``BoundLaunch/label``, or how many launches are in it.
   public let label: String
-  /// The labels of the launches that were merged into it, in order; empty where it is one.
+  /// What was merged into it, a line each for a person; empty where it is one launch.
   public let parts: [String]
   /// Owned by this launch alone.
   public let kernel: Kernel
@@ -58,10 +58,23 @@ public struct CompiledLaunch {
   public let bytes: Double
   /// Path of the layer that the launch works for.
   public let path: String
+  /// What a merged launch is told anew each time; nil where it is one.
+  let turns: MergedTurns?
 
-  /// Gives the launch to `queue`; does not wait. Throws what the driver refuses.
-  public func enqueue(on queue: Queue) throws(CLError) {
-    _ = try queue.enqueue(kernel, global: global, local: local)
+  /// Gives the launch to `queue`, `runs` times, which are one for the driver where it is merged; does not wait.
+  ///
+  /// - Returns: the last one's event if `event` is true, else nil.
+  /// - Throws: what the driver refuses.
+  @discardableResult
+  public func enqueue(on queue: Queue, runs: Int = 1, event: Bool = false) throws(CLError) -> Event? {
+    guard let turns else {
+      for _ in 1..<max(runs, 1) { _ = try queue.enqueue(kernel, global: global, local: local) }
+      return try queue.enqueue(kernel, global: global, local: local, event: event)
+    }
+    try turns.set(runs: runs, in: kernel)
+    let event = try queue.enqueue(kernel, global: global, local: local, event: event)
+    turns.advance()
+    return event
   }
 }
 
@@ -122,6 +135,6 @@ extension ComputeContext {
     }
     return CompiledLaunch(
       label: launch.label, parts: [], kernel: kernel, global: launch.global, local: launch.local, flops: launch.flops,
-      bytes: launch.bytes, path: launch.path)
+      bytes: launch.bytes, path: launch.path, turns: nil)
   }
 }

@@ -41,6 +41,21 @@ public final class ComputeContext {
       showsSources: debugLevel > 1)
   }
 
+  private init(_ other: ComputeContext, profile: DeviceProfile) {
+    self.profile = profile
+    device = other.device
+    context = other.context
+    queue = other.queue
+    programs = other.programs
+  }
+
+  /// The same device, queue and programs, for binding launches that are to be merged.
+  public var merging: ComputeContext {
+    var profile = profile
+    profile.sharesShortWork = true
+    return ComputeContext(self, profile: profile)
+  }
+
   /// A buffer of its own; `pattern` fills it.
   public func buffer(byteCount: Int, filledWith pattern: [UInt8] = [0]) throws -> Buffer {
     let buffer = try Buffer(context: context, byteCount: byteCount)

@@ -18,6 +18,8 @@ public struct DeviceProfile: Hashable, Sendable {
   public var alignment: Int
   /// The largest buffer, in bytes.
   public var maxAllocationBytes: Int
+  /// Whether cores are awake already, as they are within a merged launch: then work of a microsecond is worth sharing.
+  public var sharesShortWork = false
   /// Variants to prefer, as measured on it; a profile by itself has none.
   public var tuned = TunedVariants()
 

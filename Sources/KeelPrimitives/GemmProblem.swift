@@ -133,7 +133,7 @@ extension GemmProblem {
   private static func bindDirect(
     _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
   ) throws -> [BoundLaunch] {
-    let rows = problem.directRows(computeUnits: context.profile.computeUnits)
+    let rows = problem.directRows(on: context.profile)
     return [
       try context.bind(
         "gemm_direct_cpu", of: problem.spec("gemm_direct_cpu.cl"), problem.arguments(operands) + [.int(rows)],
@@ -143,13 +143,14 @@ extension GemmProblem {
   }
 
   /// Rows of C for one work-item: all of them when there are panels enough for the cores, or when all takes one core no
-  /// longer than waking another, some 10 µs; else a few items a core, since the one that is woken comes late. Each row is
+  /// longer than to have another core help; else a few items a core, since one that must be woken comes late. Each row is
   /// computed alone, so the bits do not depend on it.
-  private func directRows(computeUnits: Int) -> Int {
-    // Of whole panels; a row's way to memory counts as 16 terms.
-    let isShort = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16) < 2.5e6
+  private func directRows(on profile: DeviceProfile) -> Int {
+    // Of whole panels; a row's way to memory counts as 16 terms. 10 µs where another core must be woken.
+    let operations = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16)
+    let isShort = operations < (profile.sharesShortWork ? 0.1e6 : 2.5e6)
     // Each item packs its panel of a transposed B anew.
-    let wanted = isShort ? 1 : divideUp((transposeB ? 1 : 4) * computeUnits, panels)
+    let wanted = isShort ? 1 : divideUp((transposeB ? 1 : 4) * profile.computeUnits, panels)
     return roundUp(divideUp(m, wanted), 8)
   }
 

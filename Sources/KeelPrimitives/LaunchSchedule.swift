@@ -1,67 +1,99 @@
 import KeelCL
 
-/// Launches of a CPU device in an order, and in groups, that wake its workers seldom.
+/// Launches of a CPU device as phases that its cores share out among themselves.
 ///
-/// A launch costs some microseconds before it computes anything: on a small network more than it computes. Launches too
-/// small to be shared out run one after the other on one core, as one launch; launches that could run in any order run
-/// beside each other, as one launch. What each of them computes is unchanged, and so is every order that matters: of two
-/// launches that touch the same bytes, one of them writing, the first stays first.
+/// A launch costs some microseconds before it computes anything, and tens of them until another core is awake: on a small
+/// network more than it computes. So launches become parts of one, ``MergedProgram``, whose workers stay awake from one
+/// to the next. What each of them computes is unchanged, and so is every order that matters: of two launches that touch
+/// the same bytes, one of them writing, the first stays first.
 struct LaunchSchedule {
-  /// What becomes one launch.
-  struct Group {
-    /// Lists run beside each other, each in its order. One list of one is a launch as it was.
+  /// Launches that may run in any order, and what must be done before the next of them begin.
+  struct Phase {
+    /// Lists beside each other, each in its order. One of several launches is too short to be shared out.
     var branches: [[BoundLaunch]]
+  }
+
+  /// What becomes one launch.
+  enum Group {
+    /// The phases of a merged one, and how many workers it is to have.
+    case merged([Phase], workers: Int)
+    /// One as it is.
+    case single(BoundLaunch)
   }
 
   private(set) var groups: [Group] = []
 
-  /// - Parameter mayMerge: whether a launch's program can be part of another.
-  init(_ launches: [BoundLaunch], mayMerge: (BoundLaunch) throws -> Bool) rethrows {
-    let parts = try launches.map { Part(launch: $0, mayMerge: try mayMerge($0)) }
+  /// - Parameters:
+  ///   - units: cores.
+  ///   - mayMerge: whether a launch's program can be part of another.
+  init(_ launches: [BoundLaunch], units: Int, mayMerge: (BoundLaunch) throws -> Bool) rethrows {
+    let mergeable = try launches.map { try mayMerge($0) }
     let before = Self.dependencies(launches)
     var isDone = [Bool](repeating: false, count: launches.count)
-    func isReady(_ index: Int) -> Bool { !isDone[index] && before[index].allSatisfy { isDone[$0] } }
-
     var first = 0
-    while true {
-      while first < parts.count, isDone[first] { first += 1 }
-      if first == parts.count { return }
-      // Small ones wait, so that there are many when nothing else is left to do.
-      let ready = (first..<parts.count).filter { !parts[$0].isSmall && isReady($0) }
-      if ready.isEmpty {
-        var run: [BoundLaunch] = []
-        for index in first..<parts.count where parts[index].isSmall && isReady(index) {
-          isDone[index] = true
-          run.append(launches[index])
-        }
-        groups.append(Group(branches: [run]))
-      } else {
-        var beside = ready.filter { parts[$0].goesBeside }
-        // A small one beside a kernel of its own file is a line more of the same program.
-        let files = Set(beside.map { launches[$0].spec.file })
-        beside += (first..<parts.count).filter {
-          parts[$0].isSmall && isReady($0) && files.contains(launches[$0].spec.file)
-        }
-        if beside.count > 1 { groups.append(Group(branches: beside.map { [launches[$0]] })) }
-        for index in ready where beside.count < 2 || !beside.contains(index) {
-          groups.append(Group(branches: [[launches[index]]]))
-        }
-        for index in beside { isDone[index] = true }
-        for index in ready { isDone[index] = true }
+    func ready(_ condition: (Int) -> Bool) -> [Int] {
+      (first..<launches.count).filter { index in
+        !isDone[index] && condition(index) && before[index].allSatisfy { isDone[$0] }
       }
     }
+
+    var phases: [Phase] = []
+    func close() {
+      if !phases.isEmpty { groups.append(Self.merged(phases, units: units)) }
+      phases = []
+    }
+    while true {
+      while first < launches.count, isDone[first] { first += 1 }
+      if first == launches.count { break }
+      var branches = ready { mergeable[$0] && !launches[$0].isShort }.map { [$0] }
+      // Short ones become one list, those included that wait for no others. Those that are done here free no others
+      // that run beside them.
+      var list: [Int] = []
+      while let next = ready({ mergeable[$0] && launches[$0].isShort }).first {
+        isDone[next] = true
+        list.append(next)
+      }
+      if !list.isEmpty { branches.append(list) }
+      if branches.isEmpty {
+        close()
+        for index in ready({ !mergeable[$0] }) {
+          isDone[index] = true
+          groups.append(.single(launches[index]))
+        }
+      } else {
+        for index in branches.joined() { isDone[index] = true }
+        // A phase can count so many tiles.
+        for start in stride(from: 0, to: branches.count, by: MergedProgram.mostBranches) {
+          let part = branches[start..<min(start + MergedProgram.mostBranches, branches.count)]
+          phases.append(Phase(branches: part.map { $0.map { launches[$0] } }))
+        }
+      }
+    }
+    close()
   }
 
-  private struct Part {
-    /// Several cores have nothing to share, or gain less by sharing than waking them costs.
-    var isSmall: Bool
-    /// Long enough to be shared out, and not so long that a launch of its own would cost little.
-    var goesBeside: Bool
+  /// The phases with the number of workers that is best for them; one worker has one list.
+  private static func merged(_ phases: [Phase], units: Int) -> Group {
+    let launches = phases.flatMap { $0.branches.joined() }
+    if launches.count == 1 { return .single(launches[0]) }
+    let limit = min(units, MergedProgram.mostWorkers)
+    let best = (1...max(limit, 1)).min { seconds(phases, workers: $0) < seconds(phases, workers: $1) } ?? 1
+    return .merged(best == 1 ? [Phase(branches: [launches])] : phases, workers: best)
+  }
 
-    init(launch: BoundLaunch, mayMerge: Bool) {
-      let items = launch.global.reduce(1, *)
-      isSmall = mayMerge && (items == 1 || launch.estimatedSeconds < 5e-6)
-      goesBeside = mayMerge && launch.estimatedSeconds < 200e-6
+  /// What the phases take with as many workers, about.
+  private static func seconds(_ phases: [Phase], workers: Int) -> Double {
+    phases.reduce(0) { sum, phase in
+      let branches = phase.branches.map { branch in
+        (
+          all: branch.reduce(0) { $0 + $1.estimatedSeconds },
+          tile: branch.count == 1 ? branch[0].estimatedSeconds / Double(branch[0].tiles.count) : .infinity
+        )
+      }
+      let all = branches.reduce(0) { $0 + $1.all }
+      let longest = branches.reduce(0) { max($0, min($1.tile, $1.all)) }
+      // A cache line goes to and fro between the cores for each worker and phase.
+      return sum + max(all / Double(workers), longest) + (workers > 1 ? 50e-9 * Double(workers) : 0)
     }
   }
 
@@ -73,10 +105,23 @@ struct LaunchSchedule {
 
 extension BoundLaunch {
   /// On one core, from rates and costs that are typical of one.
-  fileprivate var estimatedSeconds: Double {
+  var estimatedSeconds: Double {
     // A kernel that leaves its groups to the driver takes one element at a time.
     let slowness = local == nil ? 8.0 : 1
-    return (flops / 40e9 + bytes / 10e9) * slowness + Double(global.reduce(1, *)) * 10e-9
+    return (flops / 40e9 + bytes / 10e9) * slowness + Double(items) * 10e-9
+  }
+
+  /// To hand it to another core takes about as long as to do it.
+  fileprivate var isShort: Bool { estimatedSeconds < 0.7e-6 }
+
+  /// Work-items.
+  var items: Int { global.reduce(1, *) }
+
+  /// Into how many tiles it goes, each of so many work-items: none so short that claiming it shows.
+  var tiles: (count: Int, items: Int) {
+    let wanted = min(max(Int(estimatedSeconds / 0.4e-6), 1), MergedProgram.mostTiles, items)
+    let share = divideUp(items, wanted)
+    return (divideUp(items, share), share)
   }
 
   /// Whether one of the two writes what the other touches. What is unknown is taken to.
@@ -96,13 +141,11 @@ extension Buffer {
 }
 
 extension ProgramLibrary {
-  /// Whether the launch's program uses nothing that only a kernel of its own has: local memory, barriers, sizes and
+  /// Whether the launch's kernel uses nothing that only a kernel of its own has: local memory, barriers, sizes and
   /// indices of groups.
   func isMergeable(_ launch: BoundLaunch) throws -> Bool {
     if launch.local.map({ $0.contains { $0 != 1 } }) ?? false { return false }
-    let text = try text(of: launch.spec)
-    return !["__local", "barrier(", "get_group_id", "get_num_groups", "get_local_", "get_global_size"].contains {
-      text.contains($0)
-    }
+    let text = try text(of: launch.spec, withKernel: launch.kernel)
+    return !["__local ", "barrier(", "get_group_id", "get_num_groups", "get_local_"].contains { text.contains($0) }
   }
 }

@@ -8,141 +8,192 @@ extension ComputeContext {
   /// - Parameter merges: false compiles each by itself, in the order given. So does a device that is no CPU.
   public func compile(_ launches: [BoundLaunch], merges: Bool) throws -> [CompiledLaunch] {
     guard merges, profile.isCPU else { return try launches.map { try compile($0) } }
-    return try LaunchSchedule(launches, mayMerge: programs.isMergeable).groups.map { group in
-      let parts = group.branches.flatMap { $0 }
-      return parts.count == 1 ? try compile(parts[0]) : try compile(merging: group, parts)
+    let schedule = try LaunchSchedule(launches, units: profile.computeUnits, mayMerge: programs.isMergeable)
+    return try schedule.groups.flatMap { group in
+      switch group {
+      case .single(let launch): [try compile(launch)]
+      case .merged(let phases, let workers):
+        try MergedProgram.split(phases).map { try compile(merging: $0, workers: workers) }
+      }
     }
   }
 
-  private func compile(merging group: LaunchSchedule.Group, _ parts: [BoundLaunch]) throws -> CompiledLaunch {
-    let merged = try MergedProgram(group, programs)
+  private func compile(merging phases: [LaunchSchedule.Phase], workers: Int) throws -> CompiledLaunch {
+    let merged = try MergedProgram(phases, programs)
     let kernel = try programs.kernel(MergedProgram.kernel, text: merged.text, file: "merged")
-    let numbers = try Buffer(context: context, byteCount: merged.numbers.count * MemoryLayout<Int64>.size)
-    try queue.write(numbers, bytes: merged.numbers.withUnsafeBytes { Array($0) })
-    for (index, buffer) in ([numbers] + merged.buffers).enumerated() { try kernel.setArgument(index, buffer) }
+    let table = try Buffer(context: context, byteCount: merged.table.count * MemoryLayout<Int64>.size)
+    try queue.write(table, bytes: merged.table.withUnsafeBytes { Array($0) })
+    try kernel.setArgument(0, table)
+    try kernel.setArgument(1, try buffer(byteCount: MergedProgram.syncBytes))
+    for (index, buffer) in merged.buffers.enumerated() { try kernel.setArgument(4 + index, buffer) }
+    let launches = phases.flatMap { $0.branches.joined() }
     return CompiledLaunch(
-      label: "\(parts.count) launches in one" + (group.branches.count > 1 ? ", side by side" : ""),
-      parts: parts.map(\.label), kernel: kernel, global: [merged.items], local: [1],
-      flops: parts.reduce(0) { $0 + $1.flops }, bytes: parts.reduce(0) { $0 + $1.bytes },
-      path: group.branches.count > 1 ? parts[0].path : "")
+      label: "\(launches.count) launches in one, \(workers) worker\(workers == 1 ? "" : "s")",
+      parts: merged.listing, kernel: kernel, global: [workers], local: [1],
+      flops: launches.reduce(0) { $0 + $1.flops }, bytes: launches.reduce(0) { $0 + $1.bytes }, path: "",
+      turns: MergedTurns())
   }
 }
 
-/// The text of one kernel that does the work of several launches, and what it is given.
+/// What a merged launch is told anew each time: how often it is to go through its phases, and which half of its counters
+/// the launch before it has left as 0.
+final class MergedTurns {
+  private var parity: Int32 = 0
+
+  func set(runs: Int, in kernel: Kernel) throws(CLError) {
+    try kernel.setArgument(2, parity)
+    try kernel.setArgument(3, Int32(clamping: runs))
+  }
+
+  /// After a launch that the driver has taken.
+  func advance() { parity = 1 - parity }
+}
+
+/// The text of one kernel that does the work of several launches, and the table that says which: see `merged.cl`.
 ///
-/// Sizes, offsets and scalars lie in memory, not in the text: wherever the same launches of a network are small, they have
-/// the same program.
+/// The text has the functions and nothing of their sizes, order or number: networks that are made of the same kernels
+/// have the same program.
 struct MergedProgram {
   static let kernel = "merged"
+  /// As `merged.cl` can count.
+  static let mostWorkers = 255
+  /// Tiles of a launch, and launches beside each other: their product is what a phase can count.
+  static let mostTiles = 64
+  static let mostBranches = 8
+  /// Two sets of three lines of 64 bytes.
+  static let syncBytes = 2 * 3 * 64
 
   private(set) var text = ""
   /// Whole buffers: slices are offsets, so that few arguments do.
   private(set) var buffers: [Buffer] = []
-  /// What the text takes from `numbers`, the kernel's first argument: extents, offsets and integers as they are, scalars
-  /// by their bits.
-  private(set) var numbers: [Int64] = []
-  /// Work-items: one for a single list of launches, else those of all of them together.
-  private(set) var items = 0
+  /// The kernel's first argument: extents, offsets and integers as they are, scalars by their bits.
+  private(set) var table: [Int64] = []
+  /// A line a launch, and one a phase above it.
+  private(set) var listing: [String] = []
 
-  init(_ group: LaunchSchedule.Group, _ library: ProgramLibrary) throws {
-    let launches = group.branches.flatMap { $0 }
-    var functions: [ProgramSpec: Int] = [:]
-    for launch in launches where functions[launch.spec] == nil {
+  /// A kernel of a program, as a function.
+  private struct Function: Hashable {
+    var kernel: String
+    var spec: ProgramSpec
+  }
+
+  init(_ phases: [LaunchSchedule.Phase], _ library: ProgramLibrary) throws {
+    var functions: [Function: Int] = [:]
+    var cases = ""
+    for launch in phases.flatMap({ $0.branches.joined() }) {
+      let function = Function(kernel: launch.kernel, spec: launch.spec)
+      guard functions[function] == nil else { continue }
       let number = functions.count
-      functions[launch.spec] = number
-      text += Self.functions(of: try library.text(of: launch.spec), number)
+      functions[function] = number
+      text += Self.functions(of: try library.text(of: launch.spec, withKernel: launch.kernel), number)
+      cases += Self.call(launch, number)
     }
-    var body = ""
-    if group.branches.count == 1 {
-      items = 1
-      for launch in launches { body += inOneItem(launch, functions[launch.spec] ?? 0) }
-    } else {
-      body = "  size_t item = get_global_id(0);\n"
-      for launch in launches { body += besideOthers(launch, functions[launch.spec] ?? 0) }
-    }
-    let parameters = buffers.indices.map { ", __global uchar* b\($0)" }.joined()
-    text += """
-      __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void \(Self.kernel)(
-          __global const long* numbers\(parameters)) {
-      \(body)}
 
-      """
-  }
-
-  /// A loop over the launch's items.
-  private mutating func inOneItem(_ launch: BoundLaunch, _ function: Int) -> String {
-    let extents = launch.extents.map { number($0) }
-    return """
-        for (size_t z = 0; z < \(extents[2]); z++)
-          for (size_t y = 0; y < \(extents[1]); y++)
-            for (size_t x = 0; x < \(extents[0]); x++)
-              \(call(launch, function, "x", "y", "z"));
-        // What one launch wrote under one type the next may read or write under another.
-        mem_fence(CLK_GLOBAL_MEM_FENCE);
-
-      """
-  }
-
-  /// The next `items` of the kernel's, each with a run of the launch's: with one, where that is written for a work-item a
-  /// group.
-  private mutating func besideOthers(_ launch: BoundLaunch, _ function: Int) -> String {
-    let count = launch.extents.reduce(1, *)
-    let share = launch.local == nil ? divideUp(count, Self.shares) : 1
-    let shares = divideUp(count, share)
-    items += shares
-    let (extents, ownItems) = (launch.extents.map { number($0) }, number(shares))
-    let (all, run) = (number(count), number(share))
-    return """
-        if (item < \(ownItems)) {
-          const size_t end = min((item + 1) * (size_t)\(run), (size_t)\(all));
-          for (size_t i = item * \(run); i < end; i++) {
-            const size_t x = i % \(extents[0]), yz = i / \(extents[0]);
-            \(call(launch, function, "x", "yz % \(extents[1])", "yz / \(extents[1])"));
-          }
-          return;
+    table = [Int64(phases.count)] + phases.map { _ in 0 }
+    for (index, phase) in phases.enumerated() {
+      table[1 + index] = Int64(table.count)
+      let tiles = phase.branches.map { $0.count == 1 ? $0[0].tiles.count : 1 }
+      let seconds = phase.branches.joined().reduce(0) { $0 + $1.estimatedSeconds }
+      table += [Int64(tiles.reduce(0, +)), Self.patience(seconds)]
+      listing.append("phase \(index), \(tiles.reduce(0, +)) tile\(tiles == [1] ? "" : "s")")
+      for (branch, tiles) in zip(phase.branches, tiles) {
+        for (position, launch) in branch.enumerated() {
+          let function = functions[Function(kernel: launch.kernel, spec: launch.spec)] ?? 0
+          append(
+            launch, function, tiles: position == 0 ? tiles : 0,
+            items: branch.count == 1 ? launch.tiles.items : launch.items)
+          listing.append("  \(position == 0 ? "" : "  then ")\(launch.label)")
         }
-        item -= \(ownItems);
+      }
+      table += [0, -1]
+    }
 
+    let names = buffers.indices.map { "b\($0)" }
+    text += """
+      #define MERGED_PARAMETERS \(names.map { ", __global uchar* \($0)" }.joined())
+      #define MERGED_BUFFERS \(names.joined(separator: ", "))
+      #define MERGED_CASES \(cases)
+      \(try library.text(of: ProgramSpec("merged.cl", .float32)))
       """
   }
 
-  /// Into how many work-items goes a launch that is written for one an element.
-  private static let shares = 16
-
-  private mutating func call(_ launch: BoundLaunch, _ function: Int, _ x: String, _ y: String, _ z: String) -> String {
-    let arguments = launch.arguments.map { expression($0, launch.spec.dtype) }
-    return "\(launch.kernel)_part\(function)(\(x), \(y), \(z), \(arguments.joined(separator: ", ")))"
-  }
-
-  private mutating func number(_ value: Int) -> String { number(Int64(value)) }
-
-  private mutating func number(_ value: Int64) -> String {
-    numbers.append(value)
-    return "numbers[\(numbers.count - 1)]"
-  }
-
-  /// The argument as an expression; a buffer is taken in among the kernel's own.
-  private mutating func expression(_ argument: KernelArgument, _ dtype: DType) -> String {
-    switch argument {
-    case .int(let value): return "(int)" + number(Int64(value))
-    case .long(let value): return number(Int64(value))
-    case .real(let value) where dtype == .float64:
-      return "as_double(\(number(Int64(bitPattern: value.bitPattern))))"
-    case .real(let value):
-      return "as_float((uint)\(number(Int64(Float(value).bitPattern))))"
-    case .buffer(let buffer):
-      let whole = buffer.parent ?? buffer
-      let index = buffers.firstIndex { $0 === whole } ?? buffers.count
-      if index == buffers.count { buffers.append(whole) }
-      return "(__global void*)(b\(index) + \(number(Int64(buffer.byteOffset))))"
+  /// Phases for programs that a driver takes: a kernel has some hundred arguments, and a compiler its patience.
+  static func split(_ phases: [LaunchSchedule.Phase]) -> [[LaunchSchedule.Phase]] {
+    var parts: [[LaunchSchedule.Phase]] = []
+    var functions: Set<Function> = []
+    var buffers: Set<ObjectIdentifier> = []
+    for phase in phases.flatMap({ $0.buffers.count > mostBuffers ? $0.singles : [$0] }) {
+      let newFunctions = Set(phase.branches.joined().map { Function(kernel: $0.kernel, spec: $0.spec) })
+      if parts.isEmpty || functions.union(newFunctions).count > mostFunctions
+        || buffers.union(phase.buffers).count > mostBuffers || parts[parts.count - 1].count == mostPhases
+      {
+        parts.append([])
+        (functions, buffers) = ([], [])
+      }
+      functions.formUnion(newFunctions)
+      buffers.formUnion(phase.buffers)
+      parts[parts.count - 1].append(phase)
     }
+    return parts
   }
 
-  /// A program's text with its kernels as functions, whose names end in its number and whose first three arguments are
-  /// the indices of the work-item. What it defines is undefined again behind it.
+  private static let mostBuffers = 100
+  private static let mostFunctions = 60
+  private static let mostPhases = 4000
+
+  /// How often a worker looks whether a phase has ended before it leaves the launch: for some milliseconds, and several
+  /// times as long as the phase should take.
+  private static func patience(_ seconds: Double) -> Int64 { 100_000 + Int64(min(seconds, 1e6) * 500e6) }
+
+  /// The launch's entry in the table.
+  private mutating func append(_ launch: BoundLaunch, _ function: Int, tiles: Int, items: Int) {
+    let start = table.count
+    table += [function, tiles, items, launch.items].map { Int64($0) } + launch.extents.map { Int64($0) } + [0]
+    for argument in launch.arguments {
+      switch argument {
+      case .int(let value), .long(let value): table.append(Int64(value))
+      case .real(let value) where launch.spec.dtype == .float64: table.append(Int64(bitPattern: value.bitPattern))
+      case .real(let value): table.append(Int64(Float(value).bitPattern))
+      case .buffer(let buffer):
+        let whole = buffer.parent ?? buffer
+        let index = buffers.firstIndex { $0 === whole } ?? buffers.count
+        if index == buffers.count { buffers.append(whole) }
+        table += [Int64(index), Int64(buffer.byteOffset)]
+      }
+    }
+    table[start + Self.argumentsStart - 1] = Int64(table.count - start)
+  }
+
+  /// Numbers of an entry before the arguments.
+  private static let argumentsStart = 8
+
+  /// The case of a function: the items of a tile.
+  private static func call(_ launch: BoundLaunch, _ number: Int) -> String {
+    var next = argumentsStart
+    func argument() -> String {
+      next += 1
+      return "entry[\(next - 1)]"
+    }
+    let arguments = launch.arguments.map { kind -> String in
+      switch kind {
+      case .int: "(int)\(argument())"
+      case .long: argument()
+      case .real where launch.spec.dtype == .float64: "as_double(\(argument()))"
+      case .real: "as_float((uint)\(argument()))"
+      case .buffer: "(__global void*)(buffers[\(argument())] + \(argument()))"
+      }
+    }
+    return "case \(number): for (long i = begin; i < end; i++) { "
+      + "const size_t x = i % entry[EXTENT], yz = i / entry[EXTENT]; "
+      + "\(launch.kernel)_part\(number)(x, yz % entry[EXTENT + 1], yz / entry[EXTENT + 1], entry[EXTENT], "
+      + "entry[EXTENT + 1], entry[EXTENT + 2], \(arguments.joined(separator: ", "))); } break; "
+  }
+
+  /// A program's text with its kernels as functions, whose names end in its number and whose first arguments are the
+  /// indices of the work-item and the extents of all. What it defines is undefined again behind it.
   private static func functions(of text: String, _ number: Int) -> String {
     let kernels = text.replacing(/(?:KEEL_CPU\s+)?__kernel\s+void\s+(\w+)\(/) { match in
-      "static void \(match.1)(size_t keel_x, size_t keel_y, size_t keel_z, "
+      "static void \(match.1)(size_t keel_x, size_t keel_y, size_t keel_z, size_t keel_nx, size_t keel_ny, size_t keel_nz, "
     }
     // Functions at the beginning of a line, those that a macro makes (its first argument), and types.
     let names = Set(
@@ -154,9 +205,12 @@ struct MergedProgram {
       .filter { !$0.hasPrefix("KEEL_ONCE_") }
     return """
       \(names.sorted().map { "#define \($0) \($0)_part\(number)" }.joined(separator: "\n"))
+      #define KEEL_SCRATCH __private
       #define get_global_id(axis) ((axis) == 0 ? keel_x : (axis) == 1 ? keel_y : keel_z)
+      #define get_global_size(axis) ((axis) == 0 ? keel_nx : (axis) == 1 ? keel_ny : keel_nz)
       \(kernels)
-      \((macros.union(names).union(["get_global_id"])).sorted().map { "#undef \($0)" }.joined(separator: "\n"))
+      \(macros.union(names).union(["KEEL_SCRATCH", "get_global_id", "get_global_size"]).sorted().map { "#undef \($0)" }
+        .joined(separator: "\n"))
 
       """
   }
@@ -165,4 +219,18 @@ struct MergedProgram {
 extension BoundLaunch {
   /// Work-items on three axes.
   fileprivate var extents: [Int] { global + [Int](repeating: 1, count: 3 - global.count) }
+}
+
+extension LaunchSchedule.Phase {
+  /// The buffers that its launches are given, or those that these are slices of.
+  fileprivate var buffers: Set<ObjectIdentifier> {
+    var found: Set<ObjectIdentifier> = []
+    for argument in branches.joined().flatMap(\.arguments) {
+      if case .buffer(let buffer) = argument { found.insert(ObjectIdentifier(buffer.parent ?? buffer)) }
+    }
+    return found
+  }
+
+  /// Its launches one after the other.
+  fileprivate var singles: [Self] { branches.joined().map { Self(branches: [[$0]]) } }
 }

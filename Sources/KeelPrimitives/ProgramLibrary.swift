@@ -73,10 +73,7 @@ public final class ProgramLibrary {
 
   /// A kernel of its own, so that arguments set on it stay. Throws the compiler's log when the text is wrong.
   public func kernel(_ name: String, of spec: ProgramSpec) throws -> Kernel {
-    let place = KernelOfSpec(kernel: name, spec: spec)
-    let text = try kernelTexts[place] ?? Self.text(try text(of: spec), withKernel: name)
-    kernelTexts[place] = text
-    return try kernel(name, text: text, file: spec.file)
+    try kernel(name, text: text(of: spec, withKernel: name), file: spec.file)
   }
 
   /// The same of a whole text. `file` is its name in the compiler's messages.
@@ -133,6 +130,15 @@ public final class ProgramLibrary {
     let defines = spec.defines.map { "#define \($0.name) \($0.text)" }.joined(separator: "\n")
     let text = defines + "\n" + (try source.resolved(spec.file)) + "\n"
     texts[spec] = text
+    return text
+  }
+
+  /// The same with one of its kernels.
+  func text(of spec: ProgramSpec, withKernel name: String) throws -> String {
+    let place = KernelOfSpec(kernel: name, spec: spec)
+    if let text = kernelTexts[place] { return text }
+    let text = Self.text(try text(of: spec), withKernel: name)
+    kernelTexts[place] = text
     return text
   }
 

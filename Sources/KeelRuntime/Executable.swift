@@ -14,8 +14,8 @@ public final class Executable {
     public var fuses = true
     /// Passes that are left out, of ``Pipeline/optional``: what one of them gives shows in what is missing without it.
     public var omittedPasses: Set<String> = []
-    /// Whether launches that are too small for several cores, and launches that could run in any order, become one, on CPU
-    /// devices. Their program is of this graph alone, so compiling it takes some seconds where it is not in the cache.
+    /// Whether all launches become one on CPU devices, whose cores stay awake from one to the next; see
+    /// ``ComputeContext/compile(_:merges:)``. Not where times of launches are asked for.
     public var merges = false
     /// Variants to use instead of the first that fits, by family.
     public var variants: [String: String] = [:]
@@ -125,6 +125,9 @@ public final class Executable {
       try context.queue.write(buffer, bytes: tensor.bytes)
     }
 
+    // Who asks for times of launches wants them of each.
+    let merges = options.merges && !options.profiles && options.debugLevel == 0
+    let binding = merges ? context.merging : context
     var launches: [BoundLaunch] = []
     for (index, node) in graph.nodes.enumerated() {
       guard let lowered = lowered[index] else { continue }
@@ -136,19 +139,19 @@ public final class Executable {
         })
       for pair in lowered.overwrites where placed.outputs[pair.output] !== placed.inputs[pair.operand] {
         let copied = PlacedNode(outputs: [placed.outputs[pair.output]], inputs: [placed.inputs[pair.operand]])
-        launches += try lowering.copy(node.types[pair.output]).launches(copied, context)
+        launches += try lowering.copy(node.types[pair.output]).launches(copied, binding)
         placed.inputs[pair.operand] = placed.outputs[pair.output]
       }
       do {
-        launches += try lowered.launches(placed, context, path: node.path)
+        launches += try lowered.launches(placed, binding, path: node.path)
       } catch { throw ExecutableError(node, error) }
     }
     for copy in plan.copies {
       let placed = PlacedNode(
         outputs: [try variables.buffer(copy.variable)], inputs: [try arenas.buffer(copy.value, graph, plan)])
-      launches += try lowering.copy(graph.type(of: copy.value)).launches(placed, context)
+      launches += try lowering.copy(graph.type(of: copy.value)).launches(placed, binding)
     }
-    let compiled = try context.compile(launches, merges: options.merges)
+    let compiled = try context.compile(launches, merges: merges)
     dump("launches", compiled.map(\.listing).joined(separator: "\n"))
 
     bound = try graph.inputs.map { ($0.input.label, try variables.buffer($0.input.label)) }
@@ -159,19 +162,25 @@ public final class Executable {
     variants = lowered.compactMap { $0?.variant }
   }
 
-  /// Enqueues every launch, in order. Does not wait for the device.
+  /// Enqueues every launch, in order, `times` times over. Does not wait for the device.
+  ///
+  /// Runs of a graph whose launches are merged are one launch.
   ///
   /// - Throws: what the device says, or that a variable of the graph was declared anew with another type: the launches
   ///   are bound to what it was.
-  public func run() throws {
+  public func run(times: Int = 1) throws {
     guard !isStale, variables.generation == generation || boundVariablesAreCurrent() else {
       throw ExecutableError("[executable] \(graph.name): a variable was declared anew since it was compiled")
     }
     if options.debugLevel > 0 {
-      for time in try profile() { FileHandle.standardError.write(Data("\(time)\n".utf8)) }
-      return
+      for _ in 0..<times {
+        for time in try profile() { FileHandle.standardError.write(Data("\(time)\n".utf8)) }
+      }
+    } else if times > 0, launches.count == 1 {
+      try launches[0].enqueue(on: context.queue, runs: times)
+    } else {
+      for _ in 0..<times { for launch in launches { try launch.enqueue(on: context.queue) } }
     }
-    for launch in launches { try launch.enqueue(on: context.queue) }
   }
 
   private func boundVariablesAreCurrent() -> Bool {

@@ -25,7 +25,7 @@ extension Executable {
     try context.queue.finish()
     return try launches.map { launch in
       let start = DispatchTime.now().uptimeNanoseconds
-      let event = try context.queue.enqueue(launch.kernel, global: launch.global, local: launch.local, event: true)
+      let event = try launch.enqueue(on: context.queue, event: true)
       try context.queue.finish()
       let host = DispatchTime.now().uptimeNanoseconds - start
       let device = context.queue.isProfiling ? try event?.duration : nil

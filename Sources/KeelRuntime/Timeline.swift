@@ -94,10 +94,7 @@ extension Executable {
     var events: [Event] = []
     for _ in 0..<max(runs, 1) {
       for launch in launches {
-        if let event = try context.queue.enqueue(launch.kernel, global: launch.global, local: launch.local, event: true)
-        {
-          events.append(event)
-        }
+        if let event = try launch.enqueue(on: context.queue, event: true) { events.append(event) }
       }
     }
     try context.queue.finish()

@@ -55,7 +55,7 @@ extension Trainer {
     for window in feed.windows {
       try feed.open(window)
       for (executable, count) in zip(prepared.executables[window.slot], window.counts) {
-        for _ in 0..<count { try executable.run() }
+        try executable.run(times: count)
       }
     }
     let figures = try variables.read(DataNames.evaluation.history).doubles

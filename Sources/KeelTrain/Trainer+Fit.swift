@@ -119,7 +119,7 @@ extension Trainer {
         var left = count
         while left > 0, continues {
           let burst = min(left, Self.stepsPerWait)
-          for _ in 0..<burst { try executable.run() }
+          try executable.run(times: burst)
           left -= burst
           done += burst
           // Reading waits for the queue. A cursor that stays behind is held by a loss that is not finite.

@@ -132,9 +132,6 @@ public final class Trainer {
 
   func executable(_ key: ExecutableKey, _ graph: () throws -> Graph) throws -> Executable {
     if let known = executables[key] { return known }
-    var options = options
-    // A merged program is of one network alone and takes seconds to compile: that pays for a step, which is run often.
-    if case .train = key {} else { options.merges = false }
     let twin = key.first.flatMap { executables[$0] }
     let made = try Executable(try graph(), variables: variables, options: options, twin: twin)
     executables[key] = made

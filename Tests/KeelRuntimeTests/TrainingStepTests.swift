@@ -115,60 +115,6 @@ import Testing
     #expect(try Executable(graph, variables: store, options: options).variants.count > 10)
   }
 
-  /// Small launches are one on a CPU device, in their order; what is large enough for several cores is not.
-  @Test func smallLaunchesAreMerged() throws {
-    for context in Devices.contexts where context.profile.isCPU {
-      let builder = GraphBuilder()
-      let (x, w) = (builder.input("x", TensorType([8, 8])), builder.input("w", TensorType([512, 512])))
-      let large = builder.input("large", TensorType([512, 512]))
-      builder.output("small", x.transpose([1, 0]).matMul(x).sum(axes: [0]))
-      builder.output("large", large.matMul(w))
-      let graph = try builder.graph()
-      let store = try VariableStore.filled(for: graph, context)
-      let single = try Executable(graph, variables: store, options: .init())
-      var options = Executable.Options()
-      options.merges = true
-      let merged = try Executable(graph, variables: store, options: options)
-      #expect(single.launches.allSatisfy { $0.parts.isEmpty })
-      let isLarge = { (label: String) in label.contains("512") }
-      #expect(merged.launches.count { $0.parts.isEmpty } >= 1 && merged.launches.count { !$0.parts.isEmpty } == 1)
-      #expect(merged.launches.filter { $0.parts.isEmpty }.allSatisfy { isLarge($0.label) })
-      #expect(merged.launches.flatMap(\.parts) == single.launches.map(\.label).filter { !isLarge($0) })
-      for executable in [merged, single] { try executable.run() }
-      for name in ["small", "large"] { #expect(try merged.output(name) == single.output(name)) }
-    }
-  }
-
-  /// Launches that could run in any order are one, whatever they are: of one work-item a group or of one an element.
-  @Test func independentLaunchesRunBesideEachOther() throws {
-    for context in Devices.contexts where context.profile.isCPU {
-      let builder = GraphBuilder()
-      let x = builder.input("x", TensorType([64, 96]))
-      let product = x.matMul(builder.input("w", TensorType([96, 80])))
-      builder.output("sum", x.sum(axes: [1]))
-      builder.output("product", product)
-      builder.output("turned", x.reshape([64, 12, 8]).transpose([2, 0, 1]))
-      builder.output("after", product.transpose([1, 0]).matMul(product))
-      let graph = try builder.graph()
-      for variants in [[:], ["transpose": "naive"]] {
-        let store = try VariableStore.filled(for: graph, context)
-        var options = Executable.Options()
-        options.variants = variants
-        let single = try Executable(graph, variables: store, options: options)
-        options.merges = true
-        let merged = try Executable(graph, variables: store, options: options)
-        let listing = merged.launches.map { "\($0.label) \($0.global): \($0.parts)" }
-        #expect(
-          merged.launches.contains { $0.label.hasSuffix("side by side") && $0.global[0] > $0.parts.count }, "\(listing)"
-        )
-        let labels = merged.launches.flatMap { $0.parts.isEmpty ? [$0.label] : $0.parts }
-        #expect(labels.sorted() == single.launches.map(\.label).sorted())
-        for executable in [merged, single] { try executable.run() }
-        for output in graph.outputs { #expect(try merged.output(output.name) == single.output(output.name)) }
-      }
-    }
-  }
-
   /// Each pass that may be left out can be, and the results are the same but for rounding.
   @Test func passesCanBeLeftOut() throws {
     let graph = try trainingStep(.float64)
