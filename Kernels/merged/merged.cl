@@ -6,7 +6,7 @@
 //
 // A worker waits only for tiles that others have claimed, and who has claimed a tile is running: no worker counts on
 // another being started. One that starts late joins in, one that starts after the end finds nothing to do, and one alone
-// does everything. One that has waited for long, because another was held up, leaves the rest to the others.
+// does everything. One that has waited for long, because another was held up, leaves the rest of the launch to the others.
 // (The model of Sorensen, Donaldson, Batty, Gopalakrishnan, Rakamarić, "Portable Inter-workgroup Barrier
 // Synchronisation for GPUs", OOPSLA 2016, asks no more: what has begun goes on.)
 //
@@ -43,8 +43,17 @@
 
 #if defined(__x86_64__)
 #define KEEL_RELAX() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define KEEL_RELAX() __builtin_arm_yield()
 #else
 #define KEEL_RELAX()
+#endif
+
+// PoCL's mem_fence is empty on CPUs.
+#if defined(__x86_64__) || defined(__aarch64__)
+#define KEEL_FENCE() __atomic_thread_fence(__ATOMIC_ACQ_REL)
+#else
+#define KEEL_FENCE() mem_fence(CLK_GLOBAL_MEM_FENCE)
 #endif
 
 static inline uint phase_of(uint claims) { return claims >> 20; }
@@ -74,27 +83,28 @@ KEEL_CPU __kernel void merged(
       continue;
     }
 
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    KEEL_FENCE();
     long tile = from_behind ? tiles - 1 - (seen >> 10 & 1023) : seen & 1023;
     for (entry += 2; tile >= entry[TILES]; entry += entry[LENGTH]) tile -= entry[TILES];
     do {
       const long begin = tile * entry[ITEMS_A_TILE], end = min(begin + entry[ITEMS_A_TILE], entry[ITEMS]);
       switch (entry[FUNCTION]) { MERGED_CASES }
       // What one launch wrote under one type the next may read or write under another.
-      mem_fence(CLK_GLOBAL_MEM_FENCE);
+      KEEL_FENCE();
       tile = 0;
       entry += entry[LENGTH];
     } while (entry[TILES] == 0);
 
     if (atomic_add(ended_tiles, 1u) + 1 < tiles) continue;
-    *ended_tiles = 0;
+    KEEL_FENCE();
+    atomic_xchg(ended_tiles, 0u);
     uint next = phase + 1;
     if (next == table[0]) next = ++*ended_runs < (uint)runs ? 0 : END;
     if (next == END) {
       volatile __global uint* other = sync + (1 - parity) * LINES * LINE;
       for (int line = 0; line < LINES; line++) other[line * LINE] = 0;
     }
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    KEEL_FENCE();
     atomic_xchg(claims, next << 20);
   }
 }

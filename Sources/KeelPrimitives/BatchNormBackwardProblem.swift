@@ -75,7 +75,8 @@ public struct BatchNormBackwardProblem: KernelProblem {
       try context.bind(
         "batchnorm_backward_merge\(merge.suffix)", of: reduce,
         [o[1], o[2], workspace].map { .buffer($0) } + [.int(e.channels), .int(slices.count)],
-        global: merge.launch.global, local: merge.launch.local, label: label),
+        global: merge.launch.global, local: merge.launch.local, label: label,
+        flops: 2 * Double(e.channels * slices.count), bytes: 2 * Double(e.channels * slices.count * dtype.byteCount)),
       try context.bind(
         "batchnorm_backward_dx\(form.resultSuffix)", of: spec("batchnorm_backward_dx.cl", form),
         ([o[0]] + i + [o[1], o[2]] + operands.extras).map { .buffer($0) }

@@ -74,7 +74,8 @@ public struct BatchNormForwardProblem: KernelProblem {
       try context.bind(
         "batchnorm_statistics_merge\(merge.suffix)", of: statistics,
         [o[1], o[2], o[3], i[0], workspace].map { .buffer($0) } + sizes, global: merge.launch.global,
-        local: merge.launch.local, label: label),
+        local: merge.launch.local, label: label, flops: 25 * Double(e.channels * slices.count),
+        bytes: 3 * Double(e.channels * slices.count * dtype.byteCount)),
       try context.bind(
         "batchnorm_normalize\(form.resultSuffix)", of: spec("batchnorm_normalize.cl", form),
         ([o[0], i[0], o[1], o[2], o[3], i[1], i[2]] + operands.extras).map { .buffer($0) }

@@ -31,10 +31,9 @@ struct LaunchSchedule {
     let before = Self.dependencies(launches)
     var isDone = [Bool](repeating: false, count: launches.count)
     var first = 0
+    func isReady(_ index: Int) -> Bool { !isDone[index] && before[index].allSatisfy { isDone[$0] } }
     func ready(_ condition: (Int) -> Bool) -> [Int] {
-      (first..<launches.count).filter { index in
-        !isDone[index] && condition(index) && before[index].allSatisfy { isDone[$0] }
-      }
+      (first..<launches.count).filter { condition($0) && isReady($0) }
     }
 
     var phases: [Phase] = []
@@ -49,7 +48,7 @@ struct LaunchSchedule {
       // Short ones become one list, those included that wait for no others. Those that are done here free no others
       // that run beside them.
       var list: [Int] = []
-      while let next = ready({ mergeable[$0] && launches[$0].isShort }).first {
+      while let next = (first..<launches.count).first(where: { mergeable[$0] && launches[$0].isShort && isReady($0) }) {
         isDone[next] = true
         list.append(next)
       }

@@ -51,15 +51,15 @@ final class MergedTurns {
 
 /// The text of one kernel that does the work of several launches, and the table that says which: see `merged.cl`.
 ///
-/// The text has the functions and nothing of their sizes, order or number: networks that are made of the same kernels
-/// have the same program.
+/// The text has the functions, in the order in which they are first used, and nothing of sizes or of how often they are
+/// used: a network has the same program at many batch sizes.
 struct MergedProgram {
   static let kernel = "merged"
   /// As `merged.cl` can count.
   static let mostWorkers = 255
   /// Tiles of a launch, and launches beside each other: their product is what a phase can count.
-  static let mostTiles = 64
-  static let mostBranches = 8
+  static let mostTiles = 128
+  static let mostBranches = 4
   /// Two sets of three lines of 64 bytes.
   static let syncBytes = 2 * 3 * 64
 
@@ -138,12 +138,13 @@ struct MergedProgram {
   }
 
   private static let mostBuffers = 100
-  private static let mostFunctions = 60
+  /// Some keep 192 KiB of what they pack on the stack of a thread.
+  private static let mostFunctions = 32
   private static let mostPhases = 4000
 
-  /// How often a worker looks whether a phase has ended before it leaves the launch: for some milliseconds, and several
-  /// times as long as the phase should take.
-  private static func patience(_ seconds: Double) -> Int64 { 100_000 + Int64(min(seconds, 1e6) * 500e6) }
+  /// How often a worker looks whether a phase has ended before it leaves the launch: for some ten milliseconds, at 10 to
+  /// 40 ns a look, and several times as long as the phase should take.
+  private static func patience(_ seconds: Double) -> Int64 { 1_000_000 + Int64(min(seconds, 1e6) * 500e6) }
 
   /// The launch's entry in the table.
   private mutating func append(_ launch: BoundLaunch, _ function: Int, tiles: Int, items: Int) {

@@ -6,7 +6,7 @@ import KeelPrimitives
 
 /// A graph compiled for one device: launches with their arguments set, in the order in which they run.
 ///
-/// `run()` is a loop over launches. It allocates nothing, sets no argument and does not wait.
+/// `run()` is a loop over launches. It allocates nothing and does not wait.
 public final class Executable {
   /// How a graph is compiled.
   public struct Options: Sendable {
@@ -164,7 +164,7 @@ public final class Executable {
 
   /// Enqueues every launch, in order, `times` times over. Does not wait for the device.
   ///
-  /// Runs of a graph whose launches are merged are one launch.
+  /// Runs of a graph whose launches were merged into one are one launch.
   ///
   /// - Throws: what the device says, or that a variable of the graph was declared anew with another type: the launches
   ///   are bound to what it was.
@@ -173,13 +173,13 @@ public final class Executable {
       throw ExecutableError("[executable] \(graph.name): a variable was declared anew since it was compiled")
     }
     if options.debugLevel > 0 {
-      for _ in 0..<times {
+      for _ in 0..<max(times, 0) {
         for time in try profile() { FileHandle.standardError.write(Data("\(time)\n".utf8)) }
       }
     } else if times > 0, launches.count == 1 {
       try launches[0].enqueue(on: context.queue, runs: times)
     } else {
-      for _ in 0..<times { for launch in launches { try launch.enqueue(on: context.queue) } }
+      for _ in 0..<max(times, 0) { for launch in launches { try launch.enqueue(on: context.queue) } }
     }
   }
 
