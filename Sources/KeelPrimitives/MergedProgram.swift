@@ -51,8 +51,8 @@ final class MergedTurns {
 
 /// The text of one kernel that does the work of several launches, and the table that says which: see `merged.cl`.
 ///
-/// The text has the functions, in the order in which they are first used, and nothing of sizes or of how often they are
-/// used: a network has the same program at many batch sizes.
+/// The text has the functions, in the order in which they are first used, and nothing of their sizes or of how often they
+/// are used: it does not grow with the layers of a network.
 struct MergedProgram {
   static let kernel = "merged"
   /// As `merged.cl` can count.
