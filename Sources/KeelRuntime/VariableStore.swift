@@ -30,7 +30,7 @@ public final class VariableStore {
   private let guardBytes: Int
   private var variables: [String: Variable] = [:]
   private var slices: [String: Buffer] = [:]
-  private var arenas: [(role: Role, buffer: Buffer, layout: ArenaLayout, variables: [Variable])] = []
+  private(set) var arenas: [(role: Role, buffer: Buffer, layout: ArenaLayout, variables: [Variable])] = []
   /// Counts the declarations and releases that replaced a buffer.
   private(set) var generation = 0
   /// Where each parameter lies in the buffer of parameters.

@@ -41,6 +41,23 @@ struct EpochWindow: Equatable {
 
   /// Windows take turns in two places.
   var slot: Int { number % 2 }
+
+  /// Its steps, cut into pieces of at most `size`: how many there are of each size of batch.
+  func bursts(ofSteps size: Int) -> [[Int]] {
+    var left = counts
+    var bursts: [[Int]] = []
+    while left.contains(where: { $0 > 0 }) {
+      var room = size
+      bursts.append(
+        left.indices.map { index in
+          let count = min(left[index], room)
+          left[index] -= count
+          room -= count
+          return count
+        })
+    }
+    return bursts
+  }
 }
 
 extension Evaluation {

@@ -66,15 +66,29 @@ extension Trainer {
     var history = History()
     guard observe(.compiled(seconds: Date().timeIntervalSince(start))) else { return history }
 
+    try variables.write(DataNames.train.cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
+    let course = Course(
+      data: data, plan: plan, feed: feed, executables: steps, seed: seed, shuffles: shuffles,
+      runsAhead: evaluation == nil && !feed.isStreamed && plan.steps <= Self.stepsPerWait, variables)
     var continues = true
+    var ahead: EpochRun?
     for number in 1...max(epochs, 1) where epochs > 0 && continues {
       var epoch: History.Epoch
+      let run: EpochRun
       do {
-        epoch = try train(data, plan, feed, steps, number, seed: seed, shuffles: shuffles, onNonFiniteLoss) { done in
-          continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
-          return continues
+        run = try ahead ?? begin(number, of: course)
+        ahead = nil
+        do {
+          if course.runsAhead, number < epochs { ahead = try begin(number + 1, of: course) }
+          epoch = try finish(run, of: course) { done in
+            continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
+            return continues
+          }
+          try takeOver(run.end.values(.parameter), run.end.values(.runningStatistic))
+        } catch {
+          if ahead != nil { try? takeBack(to: run) }
+          throw error
         }
-        try download()
       } catch var error as NonFiniteLoss {
         try takeOverInterrupted()
         error.history = history
@@ -96,62 +110,9 @@ extension Trainer {
         throw error
       }
       continues = observe(.epoch(epoch)) && continues
+      if !continues, ahead != nil { try takeBack(to: run) }
     }
     return history
-  }
-
-  /// One pass over the data. The host enqueues; it waits now and then, to report and so that the queue stays short.
-  private func train(
-    _ data: any SampleSource, _ plan: EpochPlan, _ feed: SampleFeed, _ executables: [[Executable]], _ number: Int,
-    seed: UInt64, shuffles: Bool, _ onNonFiniteLoss: NonFinitePolicy, progress: (Int) -> Bool
-  ) throws -> History.Epoch {
-    var generator = Philox(seed: seed, stream: UInt64(epochsSeen))
-    let order = shuffles ? generator.permutation(data.count) : (0..<Int32(data.count)).map { $0 }
-    try feed.begin(order, step: step)
-    epochsSeen += 1
-
-    let start = Date()
-    var done = 0
-    var continues = true
-    for window in feed.windows where continues {
-      try feed.open(window)
-      for (executable, count) in zip(executables[window.slot], window.counts) {
-        var left = count
-        while left > 0, continues {
-          let burst = min(left, Self.stepsPerWait)
-          try executable.run(times: burst)
-          left -= burst
-          done += burst
-          // Reading waits for the queue. A cursor that stays behind is held by a loss that is not finite.
-          let cursor = try variables.read(DataNames.train.cursor).doubles
-          if Int(cursor[Cursor.stepInEpoch]) < done {
-            throw try nonFiniteLoss(data, plan, order, epoch: number, step: Int(cursor[Cursor.stepInEpoch]))
-          }
-          continues = progress(done)
-        }
-      }
-    }
-    let seconds = Date().timeIntervalSince(start)
-
-    let rows = plan.rows.prefix(done)
-    let figures = try variables.read(DataNames.train.history).doubles
-    let result = Evaluation(
-      figures: figures, rows: Array(rows), isClassification: loss.isClassification, skipsNonFinite: true)
-    let epoch = History.Epoch(
-      number: number, trainLoss: result.loss, trainAccuracy: result.accuracy, validation: nil, trainSeconds: seconds,
-      stepLosses: (0..<done).map { figures[2 * $0] })
-    step += done - epoch.skippedSteps
-    return epoch
-  }
-
-  /// What is to be said of a step, counted from 0, that did not give a finite loss.
-  private func nonFiniteLoss(
-    _ data: any SampleSource, _ plan: EpochPlan, _ order: [Int32], epoch: Int, step: Int
-  ) throws -> NonFiniteLoss {
-    let figures = try variables.read(DataNames.train.history).doubles
-    let samples = order[(step * plan.batches[0])...].prefix(plan.rows[step]).map { Int($0) }
-    return NonFiniteLoss(
-      epoch: epoch, step: step + 1, loss: figures[2 * step], sample: data.firstNonFinite(samples))
   }
 
   /// Steps between two waits of the host: long enough to cost nothing, short enough for a progress bar.

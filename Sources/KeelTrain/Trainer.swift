@@ -153,7 +153,11 @@ public final class Trainer {
 
   /// The device's values to the model.
   func download() throws {
-    let (parameters, statistics) = (try variables.read(.parameter), try variables.read(.runningStatistic))
+    try takeOver(variables.read(.parameter), variables.read(.runningStatistic))
+  }
+
+  /// Values by name to the model.
+  func takeOver(_ parameters: [String: HostTensor], _ statistics: [String: HostTensor]) throws {
     func value(_ path: String, _ values: [String: HostTensor]) throws -> HostTensor {
       guard let value = values[path] else {
         throw TrainingError("\(path): expects its values on the device, found none")

@@ -7,8 +7,8 @@ struct BenchScaleCommand: AsyncParsableCommand {
     commandName: "scale", abstract: "Times training over data sets of growing size: the cost of a sample.",
     discussion: """
       mnist-bn is trained on noise of 8×8 bytes a sample, ten million samples are 640 MB, once resident on the device and \
-      once streamed from host memory, in turns. A run is as many epochs as pass over --run samples, one at least, and \
-      its time is that of whole epochs: the order of the samples is drawn, steps run, the history is read back. The \
+      once streamed from host memory, all sizes in turns. A run is as many epochs as pass over --run samples, one at \
+      least, and its time is that of whole epochs: the order of the samples is drawn, steps run, the history is read back. The \
       smallest time and the median of --repeat runs are printed a sample, that of the steps alone beside them, the \
       smallest as a ratio to that of the size where it is least, and how fast streaming is beside the resident set. Sets \
       that the two windows of a stream hold are not streamed.
@@ -86,21 +86,43 @@ struct BenchScaleCommand: AsyncParsableCommand {
     console.line(
       "\(device.name): mnist-bn, batch \(batchSize), samples of \(Text.extents(sample)) bytes, \(options.repeats) runs\n"
     )
+    var contenders: [Contender] = []
+    for size in sizes.isEmpty ? [1000, 10_000, 100_000, 1_000_000, 10_000_000] : sizes {
+      console.progress(always: true) { _ in "\(Text.count(size)) samples …" }
+      contenders += try self.contenders(size, device)
+    }
+    // The first run is a warm-up.
+    for run in 0...options.repeats {
+      for index in contenders.indices {
+        console.progress { _ in "run \(run) of \(options.repeats), \(Text.count(contenders[index].data.count)) samples"
+        }
+        let times = try time(contenders[index], console)
+        if run == 0 { continue }
+        contenders[index].runs.append(times.all)
+        contenders[index].steps.append(times.steps)
+      }
+    }
+    console.endProgress()
+
+    var rows = contenders.map { contender in
+      let resident = contenders.first { $0.data.count == contender.data.count && !$0.isStreamed }?.runs.minimum
+      return Row(
+        samples: contender.data.count, isStreamed: contender.isStreamed, epochs: epochs(contender.data.count),
+        nanoseconds: Figure(contender.runs.minimum), median: Figure(contender.runs.median),
+        stepNanoseconds: Figure(contender.steps.minimum), ratio: Figure(nil),
+        speed: Figure(contender.isStreamed ? resident.map { $0 / contender.runs.minimum } : nil))
+    }
     let columns = TextColumns([
       "samples": 12, "where": -8, "epochs": 7, "ns/sample": 10, "median": 9, "steps": 9,
     ])
     console.line(columns.header)
-    var rows: [Row] = []
-    for size in sizes.isEmpty ? [1000, 10_000, 100_000, 1_000_000, 10_000_000] : sizes {
-      for row in try measure(size, device, console) {
-        rows.append(row)
-        console.line(
-          columns.line([
-            Text.count(row.samples), row.isStreamed ? "streamed" : "resident", Text.count(row.epochs),
-            Text.microseconds(row.nanoseconds.value), Text.microseconds(row.median.value),
-            Text.microseconds(row.stepNanoseconds.value),
-          ]))
-      }
+    for row in rows {
+      console.line(
+        columns.line([
+          Text.count(row.samples), row.isStreamed ? "streamed" : "resident", Text.count(row.epochs),
+          Text.microseconds(row.nanoseconds.value), Text.microseconds(row.median.value),
+          Text.microseconds(row.stepNanoseconds.value),
+        ]))
     }
     for index in rows.indices {
       let alike = rows.filter { $0.isStreamed == rows[index].isStreamed }
@@ -126,59 +148,46 @@ struct BenchScaleCommand: AsyncParsableCommand {
 
   /// A trainer and what its runs took.
   private struct Contender {
+    let data: any SampleSource
     let trainer: Trainer
-    let placement: DataPlacement
     let isStreamed: Bool
     /// Of a sample, in nanoseconds.
     var runs = Timing()
     var steps = Timing()
   }
 
-  private func measure(_ size: Int, _ device: Device, _ console: Console) throws -> [Row] {
-    console.progress(always: true) { _ in "\(Text.count(size)) samples …" }
+  /// Of a run over a set of as many samples.
+  private func epochs(_ size: Int) -> Int { max(samplesPerRun / size, 1) }
+
+  private func contenders(_ size: Int, _ device: Device) throws -> [Contender] {
     let data: any SampleSource =
       images ? try RepeatedNoise(count: size) : try Dataset.noise(count: size, shape: Self.shape)
     let recipe = Recipe.mnistBN
     func reason(_ placement: DataPlacement) -> String? {
       placement.streamingReason(data, batchSize: batchSize, on: device)
     }
-    var contenders: [Contender] = []
-    for placement in [DataPlacement.resident, .streamed] {
-      let isStreamed = placement == .streamed
-      let canBe = (reason(isStreamed ? .streamed : .automatic) != nil) == isStreamed
-      guard canBe else { continue }
+    return try [false, true].filter { (reason($0 ? .streamed : .automatic) != nil) == $0 }.map { isStreamed in
       let trainer = try Trainer(
         recipe.network(inputs: data.featureCount, classes: data.classCount), loss: .softmaxCrossEntropy,
         optimizer: recipe.optimizer, on: device)
-      contenders.append(Contender(trainer: trainer, placement: placement, isStreamed: isStreamed))
+      return Contender(data: data, trainer: trainer, isStreamed: isStreamed)
     }
-    let epochs = max(samplesPerRun / size, 1)
-    // The first run is a warm-up.
-    for run in 0...options.repeats {
-      for index in contenders.indices {
-        let contender = contenders[index]
-        var begin = ContinuousClock.now
-        var end = begin
-        let history = try contender.trainer.fit(
-          data, epochs: epochs, batchSize: batchSize, placement: contender.placement
-        ) { event in
-          if case .compiled = event { begin = .now }
-          end = .now
-          return !console.isClosed
-        }
-        guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
-        console.progress { _ in "\(Text.count(size)) samples, run \(run) of \(options.repeats)" }
-        if run == 0 { continue }
-        contenders[index].runs.append((end - begin) / .nanoseconds(epochs * size))
-        contenders[index].steps.append(history.trainSeconds * 1e9 / Double(epochs * size))
-      }
+  }
+
+  /// Nanoseconds of a sample in one run, all and of the steps alone.
+  private func time(_ contender: Contender, _ console: Console) throws -> (all: Double, steps: Double) {
+    let count = contender.data.count * epochs(contender.data.count)
+    var begin = ContinuousClock.now
+    var end = begin
+    let history = try contender.trainer.fit(
+      contender.data, epochs: epochs(contender.data.count), batchSize: batchSize,
+      placement: contender.isStreamed ? .streamed : .resident
+    ) { event in
+      if case .compiled = event { begin = .now }
+      end = .now
+      return !console.isClosed
     }
-    let resident = contenders.first { !$0.isStreamed }?.runs.minimum
-    return contenders.map { contender in
-      Row(
-        samples: size, isStreamed: contender.isStreamed, epochs: epochs, nanoseconds: Figure(contender.runs.minimum),
-        median: Figure(contender.runs.median), stepNanoseconds: Figure(contender.steps.minimum), ratio: Figure(nil),
-        speed: Figure(contender.isStreamed ? resident.map { $0 / contender.runs.minimum } : nil))
-    }
+    guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
+    return ((end - begin) / .nanoseconds(count), history.trainSeconds * 1e9 / Double(count))
   }
 }

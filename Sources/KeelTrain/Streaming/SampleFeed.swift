@@ -24,6 +24,10 @@ final class SampleFeed {
   private let queue: Queue
   /// That of the epoch; nil for that of the data.
   private var order: [Int32]?
+  /// Orders on their way to the device, in turns: the one before may still be under way.
+  private var orders: [HostMemory] = []
+  /// What the cursor says of sample and step where an epoch begins.
+  private let firstRow = HostMemory(byteCount: 2 * MemoryLayout<Int32>.size)
   private var filling: Filling?
 
   var isStreamed: Bool { slots.count > 1 }
@@ -49,6 +53,7 @@ final class SampleFeed {
     }
     features = type(source.featureType)
     targets = type(source.targetType)
+    try firstRow.store([Int32(0), 0])
   }
 
   deinit { filling?.wait() }
@@ -81,19 +86,21 @@ final class SampleFeed {
     }
   }
 
-  /// Begins an epoch, and puts the cursor at its beginning.
+  /// Begins an epoch behind the commands given so far: its order, and the cursor at its beginning. The count of the
+  /// optimizer's steps stays. Does not wait for the device.
   ///
-  /// - Parameters:
-  ///   - order: indices of all samples; nil, and then in all epochs, for the order of the data.
-  ///   - step: of the optimizer.
-  func begin(_ order: [Int32]? = nil, step: Int = 0) throws {
-    try variables.write(slots[0].cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
+  /// - Parameter order: indices of all samples; nil, and then in all epochs, for the order of the data.
+  func begin(_ order: [Int32]? = nil) throws {
+    try variables.context.queue.write(variables.buffer(slots[0].cursor), from: firstRow)
     if isStreamed {
       filling?.wait()
       self.order = order
       try fill(windows[0])
     } else if let order {
-      try variables.write(slots[0].order, HostTensor([order.count], order))
+      if orders.isEmpty { orders = (0..<2).map { _ in HostMemory(byteCount: order.count * MemoryLayout<Int32>.size) } }
+      orders.swapAt(0, 1)
+      try orders[0].store(order)
+      try queue.write(variables.buffer(slots[0].order), from: orders[0])
     }
   }
 
