@@ -19,6 +19,8 @@ struct CheckCommand: AsyncParsableCommand {
       The same bits come out of every run on a device, whatever number of threads it has; compare two with
 
         diff <(POCL_MAX_PTHREAD_COUNT=1 keel check --digests) <(POCL_MAX_PTHREAD_COUNT=2 keel check --digests)
+
+      Compiling takes longest where the caches are empty, and one core. Several processes share it: --share 1/2 and 2/2.
       """)
 
   @Flag(help: "Only a few cases of each variant, the same ones every time.")
@@ -42,6 +44,9 @@ struct CheckCommand: AsyncParsableCommand {
     name: .customLong("repeat"), parsing: .unconditional,
     help: ArgumentHelp("How many more runs must give the bits of the first.", valueName: "n"))
   var repeats = 1
+
+  @Option(help: ArgumentHelp("Only a share of the variants; all shares together have each once.", valueName: "n/of"))
+  var share: CheckPlan.Share?
 
   @OptionGroup var deviceOptions: DeviceOptions
 
@@ -71,7 +76,8 @@ struct CheckCommand: AsyncParsableCommand {
   private func plan() throws -> CheckPlan {
     let families = kernels.map { $0.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) } }
     do {
-      return try CheckPlan(families: families, variant: variant, caseText: caseText, seed: seed, isQuick: quick)
+      return try CheckPlan(
+        families: families, variant: variant, caseText: caseText, seed: seed, isQuick: quick, share: share)
     } catch {
       switch error {
       case .family(let name, let known): throw Self.unknown("--kernels", "families", known, name)
@@ -150,5 +156,14 @@ struct CheckCommand: AsyncParsableCommand {
     if let kind { words += ["--kind", kind.rawValue] }
     if let name = deviceOptions.device { words += ["--device", "'\(name)'"] }
     return words.joined(separator: " ")
+  }
+}
+
+extension CheckPlan.Share: ExpressibleByArgument {
+  /// As `1/2`.
+  public init?(argument: String) {
+    let numbers = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+    guard numbers.count == 2, let number = numbers[0], let count = numbers[1] else { return nil }
+    self.init(number, of: count)
   }
 }

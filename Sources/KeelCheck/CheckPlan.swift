@@ -12,6 +12,35 @@ public struct CheckPlan: Sendable {
     public let cases: [KernelCase]
   }
 
+  /// One of several shares of about as many cases, which together have each variant of each family once.
+  public struct Share: Sendable, Equatable {
+    /// From 1.
+    public let number: Int
+    public let count: Int
+
+    /// nil where there is no such share.
+    public init?(_ number: Int, of count: Int) {
+      guard (1...16).contains(count), (1...count).contains(number) else { return nil }
+      (self.number, self.count) = (number, count)
+    }
+
+    /// Variants with many cases come first, and each goes where there are fewest so far.
+    func of(_ parts: [Part]) -> [Part] {
+      let variants = parts.flatMap { part in part.variants.map { (name: [part.family, $0], cases: part.cases.count) } }
+      var sums = [Int](repeating: 0, count: count)
+      var own: Set<[String]> = []
+      for variant in variants.sorted(by: { $0.cases > $1.cases }) {
+        let least = sums.indices.min { sums[$0] < sums[$1] } ?? 0
+        sums[least] += variant.cases
+        if least + 1 == number { own.insert(variant.name) }
+      }
+      return parts.compactMap { part in
+        let variants = part.variants.filter { own.contains([part.family, $0]) }
+        return variants.isEmpty ? nil : Part(family: part.family, variants: variants, cases: part.cases)
+      }
+    }
+  }
+
   /// A name that nothing bears.
   public enum Unknown: Error, Equatable {
     case family(String, known: [String])
@@ -35,9 +64,10 @@ public struct CheckPlan: Sendable {
   ///     so are × and x.
   ///   - seed: of the random inputs.
   ///   - isQuick: a few cases a variant, the same ones every time: small ones, from all over the family's list.
+  ///   - share: of the variants, so that several processes check them; nil for all.
   public init(
     families: [String]? = nil, variant: String? = nil, caseText: String? = nil, seed: UInt64 = KernelCase.testSeed,
-    isQuick: Bool = false
+    isQuick: Bool = false, share: Share? = nil
   ) throws(Unknown) {
     let known = KernelFamilies.variants
     for family in families ?? [] where known[family] == nil {
@@ -63,12 +93,13 @@ public struct CheckPlan: Sendable {
 
     var order: [String] = []
     for kernelCase in cases where !order.contains(kernelCase.family) { order.append(kernelCase.family) }
-    parts = order.map { family in
+    let all = order.map { family in
       let cases = cases.filter { $0.family == family }
       return Part(family: family, variants: variants[family] ?? [], cases: isQuick ? Self.quickOrder(cases) : cases)
     }
+    parts = share?.of(all) ?? all
     enough = isQuick ? [.float32: 8, .float64: 2, .float16: 2, .bfloat16: 2] : nil
-    hasAllVariants = variant == nil
+    hasAllVariants = variant == nil && share == nil
   }
 
   private static func folded(_ name: String) -> String { name.lowercased().replacing("×", with: "x") }

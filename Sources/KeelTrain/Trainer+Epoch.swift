@@ -44,6 +44,7 @@ struct EpochRun {
   let number: Int
   /// Of its samples.
   let order: [Int32]
+  /// When the device had its order.
   let begun: Date
   /// Values at its end.
   let end: Snapshot
@@ -52,13 +53,12 @@ struct EpochRun {
 extension Trainer {
   /// Draws the order of an epoch and gives it to the device, and all of its steps with it where the course runs ahead.
   func begin(_ number: Int, of course: Course) throws -> EpochRun {
-    let begun = Date()
     var generator = Philox(seed: course.seed, stream: UInt64(epochsSeen))
     let count = course.data.count
     let order = course.shuffles ? generator.permutation(count) : (0..<Int32(count)).map { $0 }
     try course.feed.begin(order)
     epochsSeen += 1
-    let run = EpochRun(number: number, order: order, begun: begun, end: course.ends[number % course.ends.count])
+    let run = EpochRun(number: number, order: order, begun: Date(), end: course.ends[number % course.ends.count])
     if course.runsAhead {
       for (executable, count) in zip(course.executables[0], course.plan.counts) { try executable.run(times: count) }
       try run.end.take()

@@ -28,6 +28,20 @@ import Testing
     }
   }
 
+  @Test func sharesHaveEachVariantOnce() throws {
+    func names(_ plan: CheckPlan) -> [String] {
+      plan.parts.flatMap { part in part.variants.map { "\(part.family) \($0) \(part.cases.count)" } }
+    }
+    func runs(_ plan: CheckPlan) -> Int { plan.parts.reduce(0) { $0 + $1.variants.count * $1.cases.count } }
+    let whole = try CheckPlan()
+    for count in 1...4 {
+      let shares = try (1...count).map { try CheckPlan(share: CheckPlan.Share($0, of: count)) }
+      #expect(shares.flatMap(names).sorted() == names(whole).sorted())
+      for share in shares { #expect(runs(share) * count * 10 >= runs(whole) * 9, "a share of \(count) is small") }
+    }
+    #expect(CheckPlan.Share(0, of: 2) == nil && CheckPlan.Share(3, of: 2) == nil && CheckPlan.Share(1, of: 17) == nil)
+  }
+
   @Test func casesHaveNamesOfTheirOwn() {
     #expect(Set(KernelCases.all.map(\.family)) == Set(KernelFamilies.variants.keys))
     #expect(Set(KernelCases.all.map(\.description)).count == KernelCases.all.count, "two cases have one name")

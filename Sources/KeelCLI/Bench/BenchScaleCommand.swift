@@ -23,8 +23,11 @@ struct BenchScaleCommand: AsyncParsableCommand {
   @Option(parsing: .unconditional, help: ArgumentHelp("Samples of a step.", valueName: "n"))
   var batchSize = 32
 
-  @Option(name: .customLong("run"), parsing: .unconditional, help: ArgumentHelp("Samples of a run.", valueName: "n"))
-  var samplesPerRun = 1_000_000
+  @Option(
+    name: .customLong("run"), parsing: .unconditional,
+    help: ArgumentHelp(
+      "Samples of a run. Default: those of the largest size, so that all runs take as long.", valueName: "n"))
+  var samplesPerRun: Int?
 
   @Flag(
     help: """
@@ -37,11 +40,15 @@ struct BenchScaleCommand: AsyncParsableCommand {
 
   func validate() throws {
     try expect((2...65536).contains(batchSize), "--batch-size", "2 to 65536", got: batchSize)
-    try expect((1...1_000_000_000).contains(samplesPerRun), "--run", "1 to 1000000000", got: samplesPerRun)
+    if let samplesPerRun {
+      try expect((1...1_000_000_000).contains(samplesPerRun), "--run", "1 to 1000000000", got: samplesPerRun)
+    }
     for size in sizes {
       try expect((2...Self.sizeLimit).contains(size), "--samples", "2 to \(Self.sizeLimit)", got: size)
     }
   }
+
+  private var allSizes: [Int] { sizes.isEmpty ? [1000, 10_000, 100_000, 1_000_000, 10_000_000] : sizes }
 
   private static let sizeLimit = 20_000_000
   private static let shape = [8, 8]
@@ -87,7 +94,7 @@ struct BenchScaleCommand: AsyncParsableCommand {
       "\(device.name): mnist-bn, batch \(batchSize), samples of \(Text.extents(sample)) bytes, \(options.repeats) runs\n"
     )
     var contenders: [Contender] = []
-    for size in sizes.isEmpty ? [1000, 10_000, 100_000, 1_000_000, 10_000_000] : sizes {
+    for size in allSizes {
       console.progress(always: true) { _ in "\(Text.count(size)) samples …" }
       contenders += try self.contenders(size, device)
     }
@@ -157,7 +164,7 @@ struct BenchScaleCommand: AsyncParsableCommand {
   }
 
   /// Of a run over a set of as many samples.
-  private func epochs(_ size: Int) -> Int { max(samplesPerRun / size, 1) }
+  private func epochs(_ size: Int) -> Int { max((samplesPerRun ?? allSizes.max() ?? size) / size, 1) }
 
   private func contenders(_ size: Int, _ device: Device) throws -> [Contender] {
     let data: any SampleSource =
