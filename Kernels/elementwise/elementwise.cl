@@ -3,7 +3,7 @@
 //   for every i in 0 ..< n:  ELEMENTWISE_BODY(V, LOAD, STORE, i)
 //
 // Slots:
-//   ELEMENTWISE_PARAMETERS               the complete list of outputs, inputs and extra sizes
+//   ELEMENTWISE_PARAMETERS               the complete list of outputs, inputs, extra sizes and numbers
 //   ELEMENTWISE_BODY(V, LOAD, STORE, i)  a statement for the elements at i, a size_t. V is REAL, REAL8 or REAL16;
 //                                        LOAD(p, i) and STORE(p, i, v) move as many values, LOAD of REAL elements and
 //                                        STORE to STORED ones; LOAD##_type(p, i) converts elements of another type to

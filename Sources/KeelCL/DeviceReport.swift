@@ -46,6 +46,9 @@ public struct DeviceReport: Codable, Sendable, Equatable {
   public var localMemoryDedicated: Bool
   /// Where a sub-buffer may begin.
   public var baseAddressAlignment: Int
+  /// Most workers of a merged launch, which a graph's estimated work is shared out among; nil where nothing is merged, or
+  /// nobody has looked.
+  public var mostWorkers: Int?
   /// Choices of kernels that were tuned for it and are in use; nil where nobody has looked.
   public var tunedChoices: Int?
   /// The file that they are in.
@@ -83,6 +86,9 @@ public struct DeviceReport: Codable, Sendable, Equatable {
     let tuned = tunedChoices.map { count in
       ("tuned", count == 0 ? "no choices" : "\(count) choice\(count == 1 ? "" : "s") in \(tuningFile ?? "no file")")
     }
+    let merged = mostWorkers.map { most in
+      ("a step", "one launch for \(most == 1 ? "1 worker" : "1 to \(most) workers, by a graph's estimated time")")
+    }
     return [
       ("platform", platform),
       ("kind", kind.rawValue + (usable ? "" : ", not usable (switched off or without a compiler)")),
@@ -96,7 +102,7 @@ public struct DeviceReport: Codable, Sendable, Equatable {
       ("fp64 / fp16", "\(fp64 ? "yes" : "no") / \(fp16 ? "yes" : "no")"),
       ("sub-groups", subGroups ? (maxSubGroups > 0 ? "yes, at most \(maxSubGroups) a group" : "yes") : "no"),
       ("alignment", "sub-buffers at multiples of \(baseAddressAlignment) bytes"),
-    ] + [tuned].compactMap { $0 }
+    ] + [merged, tuned].compactMap { $0 }
   }
 
   /// A size to read: `15.5 GiB`, `512 KiB`.

@@ -15,6 +15,7 @@ struct DevicesCommand: AsyncParsableCommand {
     let database = TuningDatabase()
     let kernels = try TuningDatabase.kernels()
     let listing = try DeviceListing.current { report, device in
+      report.mostWorkers = DeviceProfile(device).mostWorkers
       report.tunedChoices = database.choices(for: device, kernels: kernels).entries.count
       report.tuningFile = database.file?.path
     }

@@ -23,6 +23,9 @@ public struct DeviceProfile: Hashable, Sendable {
   /// Variants to prefer, as measured on it; a profile by itself has none.
   public var tuned = TunedVariants()
 
+  /// Most workers of a merged launch; nil where launches are not merged.
+  public var mostWorkers: Int? { isCPU ? max(min(computeUnits, MergedProgram.mostWorkers), 1) : nil }
+
   /// The facts of `device`.
   public init(_ device: Device) {
     name = device.name

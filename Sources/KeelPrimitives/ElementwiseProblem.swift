@@ -20,6 +20,8 @@ public struct ElementwiseProblem: KernelProblem {
   public var inputs: [DType]
   /// Names and values of `int` arguments that the body's indices use.
   public var sizes: [Size]
+  /// Values of `REAL` arguments `c0`, `c1`, … that the body computes with; none where `REAL` is an integer.
+  public var numbers: [Double]
   /// Statements that store element `i` of the output: `STORE(o0, i, …)`.
   public var body: String
   /// How many neighbouring elements of every operand can be loaded or repeated as one vector: 16, 8 or 1.
@@ -43,12 +45,14 @@ public struct ElementwiseProblem: KernelProblem {
 
   /// The problem of these sizes.
   public init(
-    count: Int, dtype: DType, inputs: [DType], sizes: [Size], body: String, width: Int, title: String
+    count: Int, dtype: DType, inputs: [DType], sizes: [Size], numbers: [Double] = [], body: String, width: Int,
+    title: String
   ) {
     self.count = count
     self.dtype = dtype
     self.inputs = inputs
     self.sizes = sizes
+    self.numbers = numbers
     self.body = body
     self.width = width
     self.title = title
@@ -105,7 +109,7 @@ public struct ElementwiseProblem: KernelProblem {
     let parameters =
       ["__global STORED* o0"]
       + inputs.enumerated().map { "__global const \($0.element.openCLName)* a\($0.offset)" }
-      + sizes.map { "int \($0.name)" }
+      + sizes.map { "int \($0.name)" } + numbers.indices.map { "REAL c\($0)" }
     spec.define("ELEMENTWISE_PARAMETERS", parameters.joined(separator: ", "))
     spec.define("ELEMENTWISE_BODY(V, LOAD, STORE, i)", "{ \(body) }")
     if width < 16 { spec.define("ELEMENTWISE_WIDTH", "\(width)") }
@@ -113,7 +117,7 @@ public struct ElementwiseProblem: KernelProblem {
     return try context.bind(
       kernel, of: spec,
       (operands.outputs + operands.inputs).map { .buffer($0) } + sizes.map { .int($0.value) }
-        + [.long(count), .long(block)],
+        + numbers.map { .real($0) } + [.long(count), .long(block)],
       global: global, isSingleItem: isSingleItem, label: label,
       bytes: Double(count * inputs.reduce(dtype.byteCount) { $0 + $1.byteCount }))
   }

@@ -16,17 +16,35 @@ struct LaunchSchedule {
   /// What becomes one launch.
   enum Group {
     /// The phases of a merged one, and how many workers it is to have.
-    case merged([Phase], workers: Int)
+    case merged([Phase], WorkerChoice)
     /// One as it is.
     case single(BoundLaunch)
+  }
+
+  /// How many workers a merged launch has: as many as it should take the least time with. Work of a few microseconds has
+  /// one, which waits for nobody.
+  struct WorkerChoice: CustomStringConvertible {
+    /// What is expected with 1, 2, … workers.
+    let seconds: [Double]
+
+    /// The best number of workers.
+    var workers: Int { 1 + (seconds.indices.min { seconds[$0] < seconds[$1] } ?? 0) }
+
+    var description: String {
+      func microseconds(_ workers: Int) -> String { "\((seconds[workers - 1] * 1e7).rounded() / 10) µs" }
+      guard !seconds.isEmpty else { return "1 worker" }
+      let other = workers > 1 ? 1 : min(2, seconds.count)
+      return "\(workers) worker\(workers == 1 ? "" : "s"), estimated \(microseconds(workers))"
+        + (other == workers ? "" : " (\(microseconds(other)) with \(other))")
+    }
   }
 
   private(set) var groups: [Group] = []
 
   /// - Parameters:
-  ///   - units: cores.
+  ///   - workers: the most that a merged launch may have.
   ///   - mayMerge: whether a launch's program can be part of another.
-  init(_ launches: [BoundLaunch], units: Int, mayMerge: (BoundLaunch) throws -> Bool) rethrows {
+  init(_ launches: [BoundLaunch], workers: Int, mayMerge: (BoundLaunch) throws -> Bool) rethrows {
     let mergeable = try launches.map { try mayMerge($0) }
     let before = Self.dependencies(launches)
     var isDone = [Bool](repeating: false, count: launches.count)
@@ -38,7 +56,7 @@ struct LaunchSchedule {
 
     var phases: [Phase] = []
     func close() {
-      if !phases.isEmpty { groups.append(Self.merged(phases, units: units)) }
+      if !phases.isEmpty { groups.append(Self.merged(phases, workers: workers)) }
       phases = []
     }
     while true {
@@ -72,12 +90,11 @@ struct LaunchSchedule {
   }
 
   /// The phases with the number of workers that is best for them; one worker has one list.
-  private static func merged(_ phases: [Phase], units: Int) -> Group {
+  private static func merged(_ phases: [Phase], workers: Int) -> Group {
     let launches = phases.flatMap { $0.branches.joined() }
     if launches.count == 1 { return .single(launches[0]) }
-    let limit = min(units, MergedProgram.mostWorkers)
-    let best = (1...max(limit, 1)).min { seconds(phases, workers: $0) < seconds(phases, workers: $1) } ?? 1
-    return .merged(best == 1 ? [Phase(branches: [launches])] : phases, workers: best)
+    let choice = WorkerChoice(seconds: (1...max(workers, 1)).map { seconds(phases, workers: $0) })
+    return .merged(choice.workers == 1 ? [Phase(branches: [launches])] : phases, choice)
   }
 
   /// What the phases take with as many workers, about.

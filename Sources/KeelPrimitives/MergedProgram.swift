@@ -7,19 +7,46 @@ extension ComputeContext {
   ///
   /// - Parameter merges: false compiles each by itself, in the order given. So does a device that is no CPU.
   public func compile(_ launches: [BoundLaunch], merges: Bool) throws -> [CompiledLaunch] {
+    try compile(launches, merges: merges, patience: MergedProgram.patience)
+  }
+
+  /// - Parameter patience: how often a worker looks whether a phase that takes so many seconds has ended.
+  func compile(
+    _ launches: [BoundLaunch], merges: Bool, patience: (Double) -> Int64
+  ) throws -> [CompiledLaunch] {
     guard merges, profile.isCPU else { return try launches.map { try compile($0) } }
-    let schedule = try LaunchSchedule(launches, units: profile.computeUnits, mayMerge: programs.isMergeable)
-    return try schedule.groups.flatMap { group in
+    return try schedule(launches).groups.flatMap { group in
       switch group {
       case .single(let launch): [try compile(launch)]
-      case .merged(let phases, let workers):
-        try MergedProgram.split(phases).map { try compile(merging: $0, workers: workers) }
+      case .merged(let phases, let choice):
+        try MergedProgram.split(phases).map { try compile(merging: $0, choice, patience) }
       }
     }
   }
 
-  private func compile(merging phases: [LaunchSchedule.Phase], workers: Int) throws -> CompiledLaunch {
-    let merged = try MergedProgram(phases, programs)
+  /// What would become of the launches, a line for each that has some of them: for a person.
+  public func mergedLaunches(_ launches: [BoundLaunch]) throws -> [String] {
+    guard profile.isCPU else { return launches.map(\.label) }
+    return try schedule(launches).groups.map { group in
+      switch group {
+      case .single(let launch): launch.label
+      case .merged(let phases, let choice): label(phases, choice)
+      }
+    }
+  }
+
+  private func schedule(_ launches: [BoundLaunch]) throws -> LaunchSchedule {
+    try LaunchSchedule(launches, workers: profile.mostWorkers ?? 1, mayMerge: programs.isMergeable)
+  }
+
+  private func label(_ phases: [LaunchSchedule.Phase], _ choice: LaunchSchedule.WorkerChoice) -> String {
+    "\(phases.reduce(0) { $0 + $1.branches.joined().count }) launches in one, \(choice)"
+  }
+
+  private func compile(
+    merging phases: [LaunchSchedule.Phase], _ choice: LaunchSchedule.WorkerChoice, _ patience: (Double) -> Int64
+  ) throws -> CompiledLaunch {
+    let merged = try MergedProgram(phases, programs, patience)
     let kernel = try programs.kernel(MergedProgram.kernel, text: merged.text, file: "merged")
     let table = try Buffer(context: context, byteCount: merged.table.count * MemoryLayout<Int64>.size)
     try queue.write(table, bytes: merged.table.withUnsafeBytes { Array($0) })
@@ -28,8 +55,7 @@ extension ComputeContext {
     for (index, buffer) in merged.buffers.enumerated() { try kernel.setArgument(4 + index, buffer) }
     let launches = phases.flatMap { $0.branches.joined() }
     return CompiledLaunch(
-      label: "\(launches.count) launches in one, \(workers) worker\(workers == 1 ? "" : "s")",
-      parts: merged.listing, kernel: kernel, global: [workers], local: [1],
+      label: label(phases, choice), parts: merged.listing, kernel: kernel, global: [choice.workers], local: [1],
       flops: launches.reduce(0) { $0 + $1.flops }, bytes: launches.reduce(0) { $0 + $1.bytes }, path: "",
       turns: MergedTurns())
   }
@@ -51,8 +77,8 @@ final class MergedTurns {
 
 /// The text of one kernel that does the work of several launches, and the table that says which: see `merged.cl`.
 ///
-/// The text has the functions, in the order in which they are first used, and nothing of their sizes or of how often they
-/// are used: it does not grow with the layers of a network.
+/// The text has the functions, in the order of their texts, and nothing of their sizes or of when and how often they are
+/// used: it does not grow with the layers of a network, and is the same for another size of batch.
 struct MergedProgram {
   static let kernel = "merged"
   /// As `merged.cl` can count.
@@ -77,16 +103,20 @@ struct MergedProgram {
     var spec: ProgramSpec
   }
 
-  init(_ phases: [LaunchSchedule.Phase], _ library: ProgramLibrary) throws {
-    var functions: [Function: Int] = [:]
-    var cases = ""
+  init(_ phases: [LaunchSchedule.Phase], _ library: ProgramLibrary, _ patience: (Double) -> Int64) throws {
+    var parts: [Function: (text: String, launch: BoundLaunch)] = [:]
     for launch in phases.flatMap({ $0.branches.joined() }) {
       let function = Function(kernel: launch.kernel, spec: launch.spec)
-      guard functions[function] == nil else { continue }
-      let number = functions.count
-      functions[function] = number
-      text += Self.functions(of: try library.text(of: launch.spec, withKernel: launch.kernel), number)
-      cases += Self.call(launch, number)
+      guard parts[function] == nil else { continue }
+      parts[function] = (try library.text(of: launch.spec, withKernel: launch.kernel), launch)
+    }
+    let ordered = parts.sorted { ($0.key.kernel, $0.value.text) < ($1.key.kernel, $1.value.text) }
+    var functions: [Function: Int] = [:]
+    var cases = ""
+    for (number, part) in ordered.enumerated() {
+      functions[part.key] = number
+      text += Self.functions(of: part.value.text, number)
+      cases += Self.call(part.value.launch, number)
     }
 
     table = [Int64(phases.count)] + phases.map { _ in 0 }
@@ -94,7 +124,7 @@ struct MergedProgram {
       table[1 + index] = Int64(table.count)
       let tiles = phase.branches.map { $0.count == 1 ? $0[0].tiles.count : 1 }
       let seconds = phase.branches.joined().reduce(0) { $0 + $1.estimatedSeconds }
-      table += [Int64(tiles.reduce(0, +)), Self.patience(seconds)]
+      table += [Int64(tiles.reduce(0, +)), patience(seconds)]
       listing.append("phase \(index), \(tiles.reduce(0, +)) tile\(tiles == [1] ? "" : "s")")
       for (branch, tiles) in zip(phase.branches, tiles) {
         for (position, launch) in branch.enumerated() {
@@ -144,7 +174,7 @@ struct MergedProgram {
 
   /// How often a worker looks whether a phase has ended before it leaves the launch: for some ten milliseconds, at 10 to
   /// 40 ns a look, and several times as long as the phase should take.
-  private static func patience(_ seconds: Double) -> Int64 { 1_000_000 + Int64(min(seconds, 1e6) * 500e6) }
+  static func patience(_ seconds: Double) -> Int64 { 1_000_000 + Int64(min(seconds, 1e6) * 500e6) }
 
   /// The launch's entry in the table.
   private mutating func append(_ launch: BoundLaunch, _ function: Int, tiles: Int, items: Int) {

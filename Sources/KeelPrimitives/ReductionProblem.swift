@@ -58,7 +58,9 @@ public struct ReductionProblem: KernelProblem {
           global: [problem.outputs]),
       ]
     },
-    Variant("rows", takes: { $1.isCPU && $0.inner == 1 && $0.reduced >= 32 }) { problem, operands, context in
+    // Of few values each where there is one result: the same kernel then does for a short last batch.
+    Variant("rows", takes: { $1.isCPU && $0.inner == 1 && ($0.reduced >= 32 || $0.outer == 1) }) {
+      problem, operands, context in
       let block = max(1, divideUp(problem.outer, 16))
       return [
         try problem.bind(

@@ -125,9 +125,9 @@ public final class Executable {
       try context.queue.write(buffer, bytes: tensor.bytes)
     }
 
-    // Who asks for times of launches wants them of each.
+    // Who asks for times of launches wants them of each; KEEL_DEBUG of those that would be in a merged one.
     let merges = options.merges && !options.profiles && options.debugLevel == 0
-    let binding = merges ? context.merging : context
+    let binding = options.merges && !options.profiles ? context.merging : context
     var launches: [BoundLaunch] = []
     for (index, node) in graph.nodes.enumerated() {
       guard let lowered = lowered[index] else { continue }
@@ -150,6 +150,10 @@ public final class Executable {
       let placed = PlacedNode(
         outputs: [try variables.buffer(copy.variable)], inputs: [try arenas.buffer(copy.value, graph, plan)])
       launches += try lowering.copy(graph.type(of: copy.value)).launches(placed, binding)
+    }
+    if options.debugLevel > 0, options.merges, !options.profiles {
+      let choice = try context.mergedLaunches(launches).joined(separator: "; ")
+      FileHandle.standardError.write(Data("[executable] \(graph.name): launches by themselves; else \(choice)\n".utf8))
     }
     let compiled = try context.compile(launches, merges: merges)
     dump("launches", compiled.map(\.listing).joined(separator: "\n"))

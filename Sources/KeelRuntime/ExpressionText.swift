@@ -7,8 +7,11 @@ extension Expression {
   ///
   /// - Parameters:
   ///   - inputs: the text that stands for each input.
+  ///   - constant: the text that stands for a number.
   ///   - result: what to do with the last value.
-  func statements(inputs: [String], result: (String) -> String) -> String {
+  func statements(
+    inputs: [String], constant: (Double) -> String = \.literal, result: (String) -> String
+  ) -> String {
     var text = ""
     for (index, instruction) in instructions.enumerated() {
       var code = instruction.function.row.code
@@ -16,7 +19,7 @@ extension Expression {
         let operandText =
           switch operand {
           case .input(let input): inputs[input]
-          case .constant(let value): value.literal
+          case .constant(let value): constant(value)
           case .instruction(let earlier): "t\(earlier)"
           }
         code = code.replacing("$\(position)", with: operandText)
@@ -55,9 +58,19 @@ extension ElementwiseProblem {
       width = min(width, access.width)
       loads += "V x\(index) = \(access.load("a\(index)", input.dtype, sizes: &sizes, prefix: "s\(index)_")); "
     }
-    let body = loads + expression.statements(inputs: inputs.indices.map { "x\($0)" }) { "STORE(o0, i, \($0));" }
+    // Numbers are arguments, too, of one program: one over the batch size is one of them.
+    var numbers: [Double] = []
+    let body =
+      loads
+      + expression.statements(
+        inputs: inputs.indices.map { "x\($0)" },
+        constant: { value in
+          guard output.dtype.isFloatingPoint else { return value.literal }
+          numbers.append(value)
+          return "(V)(c\(numbers.count - 1))"
+        }, result: { "STORE(o0, i, \($0));" })
     self.init(
-      count: output.count, dtype: output.dtype, inputs: inputs.map(\.dtype), sizes: sizes, body: body,
+      count: output.count, dtype: output.dtype, inputs: inputs.map(\.dtype), sizes: sizes, numbers: numbers, body: body,
       width: width, title: title)
   }
 }

@@ -31,14 +31,15 @@ import Testing
   }
 
   /// A chain, and beside it what could run in any order; updates read what the last run wrote.
-  private func network() throws -> Graph {
+  private func network(rows: Int = 64, _ dtype: DType = .float32) throws -> Graph {
     let builder = GraphBuilder()
-    let x = builder.input("x", TensorType([64, 96]))
-    let w = builder.input("w", TensorType([96, 80]))
+    let x = builder.input("x", TensorType([rows, 96], dtype))
+    let w = builder.input("w", TensorType([96, 80], dtype))
     let product = x.matMul(w)
     builder.output("sum", x.sum(axes: [1]))
     builder.output("product", product)
-    builder.output("turned", x.reshape([64, 12, 8]).transpose([2, 0, 1]))
+    builder.output("mean", x.sum(axes: [0, 1]) * (1 / Double(rows)))
+    builder.output("turned", x.reshape([rows, 12, 8]).transpose([2, 0, 1]))
     builder.output("after", product.transpose([1, 0]).matMul(product))
     builder.update(w, with: (w * 0.5 + x.transpose([1, 0]).matMul(product) * 1e-3).elementwise(.tanh))
     return try builder.graph()
@@ -68,6 +69,33 @@ import Testing
       for _ in 0..<3 { try merged.run() }
       for output in graph.outputs { #expect(try merged.output(output.name) == single.output(output.name)) }
       #expect(try store.read("w") == singleStore.read("w"))
+    }
+  }
+
+  /// In double precision, scalars as well.
+  @Test func doublesAreMerged() throws {
+    let graph = try network(.float64)
+    for cpu in Self.cpus where cpu.profile.hasFP64 {
+      let (single, singleStore) = try executable(graph, cpu, merges: false)
+      let (merged, store) = try executable(graph, context(cpu.device, units: 2))
+      #expect(merged.launches.count == 1)
+      try single.run(times: 3)
+      try merged.run(times: 3)
+      for output in graph.outputs { #expect(try merged.output(output.name) == single.output(output.name)) }
+      #expect(try store.read("w") == singleStore.read("w"))
+    }
+  }
+
+  /// Sizes are in the table, not in the text, and so are the numbers of an elementwise function.
+  @Test func batchSizesShareAProgram() throws {
+    for cpu in Self.cpus {
+      let context = try context(cpu.device, units: 2)
+      func programs() -> Int { context.programs.compiledCount + context.programs.loadedCount }
+      _ = try executable(network(rows: 64), context)
+      let count = programs()
+      #expect(count > 0)
+      _ = try executable(network(rows: 29), context)
+      #expect(programs() == count)
     }
   }
 
