@@ -9,8 +9,8 @@ public struct Roofline {
   private let context: ComputeContext
   private let multiplyAdds: CompiledLaunch
   /// With plain stores and with such that bypass the caches.
-  private let copies: [CompiledLaunch]
-  /// How many copies take long enough for the clock.
+  private let copies: [[CompiledLaunch]]
+  /// How many of them take long enough for the clock.
   private let copyCount: Int
 
   /// Bytes that a copy reads and writes together: more than caches hold.
@@ -20,9 +20,13 @@ public struct Roofline {
 
   /// Builds the probes and runs each once.
   ///
-  /// - Parameter workingSet: bytes that a copy reads and writes together. What the caches hold is copied there, over and
-  ///   over.
-  public init(_ context: ComputeContext, workingSet: Int = Roofline.uncachedBytes) throws {
+  /// - Parameters:
+  ///   - workingSet: bytes that a copy reads and writes together. What the caches hold is copied there, over and over.
+  ///   - copiesPerLaunch: copies one after another that are one launch, as the launches of a graph are on a CPU device:
+  ///     none of them waits for a core to wake.
+  public init(
+    _ context: ComputeContext, workingSet: Int = Roofline.uncachedBytes, copiesPerLaunch: Int = 1
+  ) throws {
     self.context = context
     let isCPU = context.profile.isCPU
     let units = context.profile.computeUnits
@@ -47,30 +51,34 @@ public struct Roofline {
     copies = try ["0", "1"].map { streams in
       var spec = spec
       spec.define("PROBE_STREAMS", streams)
-      return try context.compile(
-        context.bind(
-          "probe_copy", of: spec, buffers + [.int(block)], global: [byteCount / (isCPU ? block * 64 : 16)],
-          isSingleItem: isCPU, label: "", bytes: Double(byteCount) * 2))
+      let copy = try context.bind(
+        "probe_copy", of: spec, buffers + [.int(block)], global: [byteCount / (isCPU ? block * 64 : 16)],
+        isSingleItem: isCPU, label: "", bytes: Double(byteCount) * 2)
+      return try context.compile([BoundLaunch](repeating: copy, count: copiesPerLaunch), merges: copiesPerLaunch > 1)
     }
     // The first launch of a kernel pays for what the driver compiles then.
-    _ = try Self.seconds(multiplyAdds, 1, context)
+    _ = try Self.seconds([multiplyAdds], 1, context)
     for copy in copies { _ = try Self.seconds(copy, 1, context) }
     copyCount = try max(1, Int(Self.runSeconds / Self.seconds(copies[0], 1, context)))
   }
 
   /// Floating-point operations a second in single precision, in one run.
-  public func flopsPerSecond() throws -> Double { multiplyAdds.flops / (try Self.seconds(multiplyAdds, 1, context)) }
+  public func flopsPerSecond() throws -> Double { multiplyAdds.flops / (try Self.seconds([multiplyAdds], 1, context)) }
 
   /// Bytes a second that are read and written together, in one run of the faster of the two kinds of stores.
   public func bytesPerSecond() throws -> Double {
-    try copies.map { $0.bytes / (try Self.seconds($0, copyCount, context)) }.max() ?? 0
+    try copies.map { copy in
+      copy.reduce(0) { $0 + $1.bytes } / (try Self.seconds(copy, copyCount, context))
+    }.max() ?? 0
   }
 
-  /// Seconds of a launch, as the mean of `count` one after another.
-  private static func seconds(_ launch: CompiledLaunch, _ count: Int, _ context: ComputeContext) throws -> Double {
+  /// Seconds of launches, as the mean of `count` times one after another.
+  private static func seconds(_ launches: [CompiledLaunch], _ count: Int, _ context: ComputeContext) throws -> Double {
     try context.queue.finish()
     let begin = ContinuousClock.now
-    for _ in 0..<count { try launch.enqueue(on: context.queue) }
+    for _ in 0..<count {
+      for launch in launches { try launch.enqueue(on: context.queue) }
+    }
     try context.queue.finish()
     return (ContinuousClock.now - begin) / .seconds(1) / Double(count)
   }

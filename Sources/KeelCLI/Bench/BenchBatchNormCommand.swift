@@ -12,7 +12,9 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
       Bytes are counted as the passes over a tensor: 12 an element forward (statistics read x, then it is read again and \
       y written) and 20 backward; 8 and 12 where it is one launch, whose work-items keep their channels in the cache. \
       "copy" is the fastest run of a copy through as many bytes as the operands have, beside it: what fits the caches is \
-      copied there. "of FMA" is the share of the fastest run of independent multiply-adds.
+      copied there. "of FMA" is the share of the fastest run of independent multiply-adds. Passes of less than a \
+      millisecond have a second row, in which \(MemoryBenchmark.mergedCount) of them are one launch, as in a training \
+      step, and as many copies; KEEL_MERGE=0 leaves it out.
       """)
 
   @Option(

@@ -13,7 +13,13 @@ struct MemoryBenchmark {
   /// Bytes of all operands.
   let workingSet: Int
   private let context: ComputeContext
+  private let bound: [BoundLaunch]
   private let launches: [CompiledLaunch]
+
+  /// How often the work is in a launch where it is merged.
+  static let mergedCount = 16
+  /// Work of less seconds is also merged: waking a core would show.
+  private static let shortSeconds = 1e-3
 
   /// - Parameters:
   ///   - forced: the variant's name; nil for the one that the library chooses.
@@ -27,11 +33,19 @@ struct MemoryBenchmark {
     self.context = context
     let bound = try context.bind(problem, forced: forced, outputs: outputs, inputs: inputs)
     variant = bound.variant
+    self.bound = bound.launches
     launches = try bound.launches.map { try context.compile($0) }
     launchCount = launches.count
     workingSet = (outputs + inputs).reduce(0) { $0 + $1.byteCount }
     self.bytes = bytes?(launchCount) ?? Double(workingSet)
     flops = launches.reduce(0) { $0 + $1.flops }
+  }
+
+  /// The work ``mergedCount`` times as one launch, as in a graph; nil where a graph would not merge it.
+  private func merged() throws -> [CompiledLaunch]? {
+    let several = [[BoundLaunch]](repeating: bound, count: Self.mergedCount).flatMap { $0 }
+    let merged = try context.compile(several, merges: Executable.Options.environment.merges)
+    return merged.count < several.count ? merged : nil
   }
 
   /// Each launch by itself and its smallest time, for who works on it.
@@ -63,8 +77,30 @@ extension MemoryBenchmark {
     var gflops: Figure
     /// Of the fastest run of independent multiply-adds.
     var shareOfMultiplyAdds: Figure
+    /// The same of what is merged, where it is: how often the work is in a launch, and its figures. Copies are merged, too.
+    var timesPerLaunch: Int?
+    var mergedMicroseconds: Figure?
+    var mergedMedian: Figure?
+    var mergedCopyGigabytesPerSecond: Figure?
+    var mergedShareOfCopy: Figure?
 
-    fileprivate var cells: [String] {
+    /// A line for launches of its own, and one for what is merged.
+    fileprivate var lines: [[String]] {
+      guard let times = timesPerLaunch, let microseconds = mergedMicroseconds, let median = mergedMedian else {
+        return [cells]
+      }
+      let rate = Figure(microseconds.value.map { bytes / $0 * 1e-3 })
+      return [
+        cells,
+        [
+          "", "merged ×\(times)", Text.microseconds(microseconds.value), Text.microseconds(median.value),
+          Self.rate(rate), Self.rate(mergedCopyGigabytesPerSecond ?? Figure(nil)),
+          mergedShareOfCopy?.value.map(Text.percent) ?? "–",
+        ],
+      ]
+    }
+
+    private var cells: [String] {
       [
         name, variant, Text.microseconds(microseconds.value), Text.microseconds(median.value),
         Self.rate(gigabytesPerSecond), Self.rate(copyGigabytesPerSecond), shareOfCopy.value.map(Text.percent) ?? "–",
@@ -91,11 +127,30 @@ extension MemoryBenchmark {
       copy = max(copy, try roofline.bytesPerSecond())
       multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
     }
-    return Row(
+    var row = Row(
       name: title, variant: variant, launches: launchCount, microseconds: Figure(own.minimum * 1e6),
       median: Figure(own.median * 1e6), bytes: bytes, gigabytesPerSecond: Figure(bytes / own.minimum * 1e-9),
       copyGigabytesPerSecond: Figure(copy * 1e-9), shareOfCopy: Figure(bytes / own.minimum / copy),
       gflops: Figure(flops / own.minimum * 1e-9), shareOfMultiplyAdds: Figure(flops / own.minimum / multiplyAdds))
+    if own.minimum < Self.shortSeconds, let merged = try merged() { try measure(merged, repeats: repeats, into: &row) }
+    return row
+  }
+
+  /// The figures of merged work beside those of merged copies.
+  private func measure(_ merged: [CompiledLaunch], repeats: Int, into row: inout Row) throws {
+    let times = Double(Self.mergedCount)
+    let roofline = try Roofline(context, workingSet: workingSet, copiesPerLaunch: Self.mergedCount)
+    let count = try Timing.count { try context.seconds(of: merged, count: $0) }
+    var (own, copy) = (Timing(), 0.0)
+    for _ in 0..<repeats {
+      own.append(try context.seconds(of: merged, count: count) / times)
+      copy = max(copy, try roofline.bytesPerSecond())
+    }
+    row.timesPerLaunch = Self.mergedCount
+    row.mergedMicroseconds = Figure(own.minimum * 1e6)
+    row.mergedMedian = Figure(own.median * 1e6)
+    row.mergedCopyGigabytesPerSecond = Figure(copy * 1e-9)
+    row.mergedShareOfCopy = Figure(bytes / own.minimum / copy)
   }
 
   /// Times one after the other and prints each line as it comes. A benchmark is made when its turn has come, so that its
@@ -107,7 +162,7 @@ extension MemoryBenchmark {
     let repeats = options.bench.repeats
     console.line("device    \(context.device.name)\n")
     let columns = TextColumns([
-      "work": -38, "variant": -8, "µs": 7, "median": 7, "GB/s": 6, "copy": 6, "of copy": 7, "GFLOP/s": 7, "of FMA": 7,
+      "work": -38, "variant": -15, "µs": 7, "median": 7, "GB/s": 6, "copy": 6, "of copy": 7, "GFLOP/s": 7, "of FMA": 7,
     ])
     console.line(columns.header)
     var rows: [Row] = []
@@ -115,7 +170,7 @@ extension MemoryBenchmark {
       let benchmark = try benchmark()
       let row = try benchmark.row(repeats: repeats)
       rows.append(row)
-      console.line(columns.line(row.cells))
+      for cells in row.lines { console.line(columns.line(cells)) }
       for part in options.launches ? try benchmark.parts(repeats: repeats) : [] {
         let rate = String(format: "%.1f", part.bytes / part.seconds * 1e-9)
         console.line(columns.line(["  " + part.label, "", Text.microseconds(part.seconds * 1e6), "", rate]))
