@@ -38,30 +38,40 @@ public struct ReductionProblem: KernelProblem {
 
   var outputs: Int { outer * inner }
   var slices: Slices { Slices(values: reduced) }
+  /// Of rows that are read as they lie.
+  private var lineSlices: Slices {
+    Slices(values: reduced, atLeast: max(64, (1 << 15) / min(inner, Self.columnChunk)), of: 8)
+  }
+  private var count: Int { outer * reduced * inner }
+
+  // As in reduce.cl.
+  private static let columnChunk = 1024
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<ReductionProblem>] = [
+    // Long columns: slices of rows that are read as they lie, merged in index order.
+    Variant(
+      "lines", takes: { $1.isCPU && $0.inner >= 8 },
+      suits: { problem, _ in problem.reduced >= 256 && problem.count >= 1 << 17 },
+      workspaceBytes: { $0.lineSlices.count * $0.outputs * $0.dtype.arithmetic.byteCount }
+    ) { problem, operands, context in
+      try problem.sliced(
+        "reduce_lines", problem.lineSlices, operands, context,
+        global: [divideUp(problem.inner, columnChunk), problem.lineSlices.count, problem.outer], isSingleItem: true)
+    },
     // Few results of many elements: sums of slices, merged in index order.
     Variant(
       "slices", takes: { problem, _ in problem.reduced > 16384 && problem.outputs <= 64 },
       workspaceBytes: { $0.slices.count * $0.outputs * $0.dtype.arithmetic.byteCount }
     ) { problem, operands, context in
-      guard let workspace = operands.workspace else { throw PrimitiveError(family, "expects a workspace") }
-      let slices = problem.slices
-      return [
-        try problem.bind(
-          "reduce_partial", context, [workspace] + operands.inputs,
-          [.int(problem.reduced), .int(problem.inner), .long(problem.outputs), .int(slices.length)],
-          global: [problem.outputs, slices.count]),
-        try problem.bind(
-          "reduce_merge", context, operands.outputs + [workspace], [.int(slices.count), .long(problem.outputs)],
-          global: [problem.outputs]),
-      ]
+      try problem.sliced(
+        "reduce_partial", problem.slices, operands, context, global: [problem.outputs, problem.slices.count],
+        isSingleItem: context.profile.isCPU)
     },
     // Of few values each where there is one result: the same kernel then does for a short last batch.
     Variant("rows", takes: { $1.isCPU && $0.inner == 1 && ($0.reduced >= 32 || $0.outer == 1) }) {
       problem, operands, context in
-      let block = max(1, divideUp(problem.outer, 16))
+      let block = max(1, divideUp(problem.outer, problem.count < 1 << 20 ? 16 : 64))
       return [
         try problem.bind(
           "reduce_rows", context, operands.outputs + operands.inputs,
@@ -85,9 +95,25 @@ public struct ReductionProblem: KernelProblem {
     },
   ]
 
+  /// The launch of a kernel that leaves a total for each slice, and their merge.
+  private func sliced(
+    _ kernel: String, _ slices: Slices, _ operands: Operands, _ context: ComputeContext, global: [Int],
+    isSingleItem: Bool
+  ) throws -> [BoundLaunch] {
+    guard let workspace = operands.workspace else { throw PrimitiveError(Self.family, "expects a workspace") }
+    return [
+      try bind(
+        kernel, context, [workspace] + operands.inputs,
+        [.int(reduced), .int(inner), .long(outputs), .int(slices.length)], global: global, isSingleItem: isSingleItem),
+      try bind(
+        "reduce_merge", context, operands.outputs + [workspace], [.int(slices.count), .long(outputs)],
+        global: [outputs], bytes: Double((slices.count + 1) * outputs * dtype.byteCount)),
+    ]
+  }
+
   private func bind(
     _ kernel: String, _ context: ComputeContext, _ buffers: [Buffer], _ sizes: [KernelArgument], global: [Int],
-    isSingleItem: Bool = false
+    isSingleItem: Bool = false, bytes: Double? = nil
   ) throws -> BoundLaunch {
     var spec = ProgramSpec("reduce.cl", dtype.arithmetic, stored: dtype)
     if kind == .max {
@@ -97,6 +123,6 @@ public struct ReductionProblem: KernelProblem {
     }
     return try context.bind(
       kernel, of: spec, buffers.map { .buffer($0) } + sizes, global: global, isSingleItem: isSingleItem,
-      label: label, flops: Double(outputs * reduced), bytes: Double(outputs * (reduced + 1) * dtype.byteCount))
+      label: label, flops: Double(outputs * reduced), bytes: bytes ?? Double(outputs * (reduced + 1) * dtype.byteCount))
   }
 }
