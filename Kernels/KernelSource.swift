@@ -83,6 +83,7 @@ extension KernelSource {
     "batchnorm_groups.clh": PackageResources.batchnorm_groups_clh,
     "batchnorm_normalize.cl": PackageResources.batchnorm_normalize_cl,
     "batchnorm_running_update.cl": PackageResources.batchnorm_running_update_cl,
+    "batchnorm_runs.clh": PackageResources.batchnorm_runs_clh,
     "batchnorm_statistics.cl": PackageResources.batchnorm_statistics_cl,
     "elementwise.cl": PackageResources.elementwise_cl,
     "gather.cl": PackageResources.gather_cl,

@@ -19,6 +19,7 @@
 
 #include "batchnorm_columns.clh"
 #include "batchnorm_grid.clh"
+#include "batchnorm_runs.clh"
 
 #define DX_PARAMETERS                                                                                               \
   __global STORED *restrict dx, __global const STORED *restrict dy, __global const STORED *restrict x,              \
@@ -58,18 +59,8 @@ KEEL_CPU __kernel void batchnorm_backward_dx_rows(DX_PARAMETERS) {
   for (size_t line = first, col = line % C; line < last; line++, col = col + 1 == C ? 0 : col + 1) {
     const REAL high = mean[col], rstd = 1 / sqrt(variance[col] + epsilon), gain = scale[col] * rstd;
     const REAL slope = dscale[col] / m * rstd, mean_g = dshift[col] / m - residual[col] * slope;
-    const size_t end = (line + 1) * inner;
-    size_t full = line * inner;
-#define DX_RUN(w, V)                                                         \
-  for (; full + w <= end; full += w) {                                       \
-    V g = LOAD##w##_STORED(dy, full);                                        \
-    PROLOGUE(V, LOAD##w##_STORED, g, full, 0, col);                          \
-    const V centred = LOAD##w##_STORED(x, full) - high;                      \
-    STORE##w##_RESULT(dx, full, gain * (g - mean_g - centred * slope));      \
-  }
-    DX_RUN(16, REAL16)
-    DX_RUN(8, REAL8)
-    DX_RUN(1, REAL)
+    gradient_run(
+        dx, dy, x, line * inner, (line + 1) * inner, col, high, gain, mean_g, slope PROLOGUE_ARGUMENTS);
   }
 }
 
@@ -87,12 +78,7 @@ KEEL_CPU __kernel void batchnorm_backward_dx_columns(DX_PARAMETERS) {
     slopes[k] = load_columns(dscale + col, lanes, 0) / m * rstd;
     means[k] = load_columns(dshift + col, lanes, 0) / m - load_columns(residual + col, lanes, 0) * slopes[k];
   }
-  for (size_t row = first; row < last; row++) {
-    FOR_VECTORS(k, col, left, right) {
-      const size_t full = row * C + col;
-      const COLUMNS g = load_gradient(dy, lanes, full, row, col PROLOGUE_ARGUMENTS);
-      const COLUMNS centred = load_stored_columns(x + full, lanes, 0) - highs[k];
-      store_dx(dx + full, lanes, gains[k] * (g - means[k] - centred * slopes[k]));
-    }
-  }
+  gradient_columns(
+      dx, dy, x, first, last, left, right, C, ROWS_AHEAD(left, right, C), highs, gains, means,
+      slopes PROLOGUE_ARGUMENTS);
 }

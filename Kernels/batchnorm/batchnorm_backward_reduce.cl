@@ -23,6 +23,7 @@
 
 #include "batchnorm_columns.clh"
 #include "batchnorm_groups.clh"
+#include "batchnorm_runs.clh"
 
 #define PARTIAL_PARAMETERS                                                                                   \
   __global REAL *restrict workspace, __global const STORED *restrict dy, __global const STORED *restrict x,  \
@@ -96,54 +97,10 @@ __kernel void batchnorm_backward_groups(PARTIAL_PARAMETERS) {
 KEEL_CPU __kernel void batchnorm_backward_rows(PARTIAL_PARAMETERS) {
   const size_t c = get_global_id(0), slice = get_global_id(1);
   const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
-  // Whole runs where they are short.
-  const size_t block = inner < 16 * GRADIENT_BLOCK ? 16 * GRADIENT_BLOCK / inner * inner : 16 * GRADIENT_BLOCK;
-  const REAL high = mean[c], low = residual[c], rstd = 1 / sqrt(variance[c] + epsilon);
-
-  REAL8 sum = 0, product = 0, sum_lost = 0, product_lost = 0;
-  for (size_t first = slice * sliceLength; first < end; first += block) {
-    const size_t last = min(first + block, end);
-    REAL8 sum0 = 0, sum1 = 0, product0 = 0, product1 = 0;
-#define ADD_GRADIENT(chain, offset)                                                  \
-  {                                                                                  \
-    REAL8 g = LOAD8_STORED(dy, offset);                                              \
-    PROLOGUE(REAL8, LOAD8_STORED, g, offset, 0, c);                                  \
-    sum##chain += g;                                                                 \
-    product##chain = fma(g, (LOAD8_STORED(x, offset) - high) - low, product##chain); \
-  }
-    FOR_RUNS_OF_CHANNEL(index, i, length, first, last, c, C, inner) {
-      size_t k = 0;
-      for (; k + 16 <= length; k += 16) {
-        ADD_GRADIENT(0, index + k);
-        ADD_GRADIENT(1, index + k + 8);
-      }
-      if (k + 8 <= length) {
-        ADD_GRADIENT(0, index + k);
-        k += 8;
-      }
-      if (k < length) {
-        const size_t tail = TAIL_OFFSET(index, i, length);
-        REAL8 g = LOAD8_STORED(dy, tail);
-        PROLOGUE(REAL8, LOAD8_STORED, g, tail, 0, c);
-        const REAL8 centred = IN_TAIL(i, length) ? (LOAD8_STORED(x, tail) - high) - low : 0;
-        g = IN_TAIL(i, length) ? g : 0;
-        sum1 += g;
-        product1 = fma(g, centred, product1);
-      }
-    }
-    ADD_KEEPING(REAL8, sum, sum_lost, sum0 + sum1);
-    ADD_KEEPING(REAL8, product, product_lost, product0 + product1);
-  }
-
-  REAL sums[8], products[8];
-  vstore8(sum + sum_lost, 0, sums);
-  vstore8(product + product_lost, 0, products);
-  workspace[slice * C + c] =
-      (((products[0] + products[1]) + (products[2] + products[3])) +
-       ((products[4] + products[5]) + (products[6] + products[7]))) *
-      rstd;
-  workspace[(slices + slice) * C + c] =
-      ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  const RunGradients gradients =
+      gradients_of_runs(dy, x, mean[c], residual[c], slice * sliceLength, end, c, C, inner PROLOGUE_ARGUMENTS);
+  workspace[slice * C + c] = gradients.product / sqrt(variance[c] + epsilon);
+  workspace[(slices + slice) * C + c] = gradients.sum;
 }
 
 KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
@@ -157,7 +114,7 @@ KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     FOR_VECTORS(k, col, left, right)
-      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n PROLOGUE_ARGUMENTS);
+      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n, ROWS_AHEAD(left, right, C) PROLOGUE_ARGUMENTS);
   }
 
   FOR_VECTORS(k, col, left, right) {

@@ -21,6 +21,7 @@
 
 #include "batchnorm_columns.clh"
 #include "batchnorm_grid.clh"
+#include "batchnorm_runs.clh"
 
 #define NORMALIZE_PARAMETERS                                                                                      \
   __global STORED *restrict y, __global const STORED *restrict x, __global const REAL *restrict mean,             \
@@ -55,17 +56,7 @@ KEEL_CPU __kernel void batchnorm_normalize_rows(NORMALIZE_PARAMETERS) {
   for (size_t line = first, col = line % C; line < last; line++, col = col + 1 == C ? 0 : col + 1) {
     const REAL high = mean[col], gain = scale[col] * (1 / sqrt(variance[col] + epsilon));
     const REAL offset = shift[col] - residual[col] * gain;
-    const size_t end = (line + 1) * inner;
-    size_t full = line * inner;
-#define NORMALIZE_RUN(w, V)                                     \
-  for (; full + w <= end; full += w) {                          \
-    V value = (LOAD##w##_STORED(x, full) - high) * gain + offset; \
-    EPILOGUE(V, LOAD##w##_STORED, value, full, 0, col);         \
-    STORE##w##_RESULT(y, full, value);                          \
-  }
-    NORMALIZE_RUN(16, REAL16)
-    NORMALIZE_RUN(8, REAL8)
-    NORMALIZE_RUN(1, REAL)
+    normalize_run(y, x, line * inner, (line + 1) * inner, col, AHEAD, high, gain, offset EPILOGUE_ARGUMENTS);
   }
 }
 
@@ -80,11 +71,6 @@ KEEL_CPU __kernel void batchnorm_normalize_columns(NORMALIZE_PARAMETERS) {
     gains[k] = load_columns(scale + col, lanes, 0) * rstd;
     offsets[k] = load_columns(shift + col, lanes, 0) - load_columns(residual + col, lanes, 0) * gains[k];
   }
-  for (size_t row = first; row < last; row++) {
-    FOR_VECTORS(k, col, left, right) {
-      const size_t full = row * C + col;
-      const COLUMNS value = (load_stored_columns(x + full, lanes, 0) - highs[k]) * gains[k] + offsets[k];
-      store_normalized(y, lanes, value, full, row, col EPILOGUE_ARGUMENTS);
-    }
-  }
+  normalize_columns(
+      y, x, first, last, left, right, C, ROWS_AHEAD(left, right, C), highs, gains, offsets EPILOGUE_ARGUMENTS);
 }

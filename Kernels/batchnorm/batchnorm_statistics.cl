@@ -25,6 +25,7 @@
 
 #include "batchnorm_columns.clh"
 #include "batchnorm_groups.clh"
+#include "batchnorm_runs.clh"
 
 __kernel void batchnorm_statistics_partial(
     __global REAL* restrict workspace, __global const STORED* restrict x, int outer, int C, int inner, int slices,
@@ -115,78 +116,11 @@ KEEL_CPU __kernel void batchnorm_statistics_rows(
     long sliceLength) {
   const size_t c = get_global_id(0), slice = get_global_id(1);
   const size_t end = min((slice + 1) * (size_t)sliceLength, (size_t)outer * inner);
-  // Whole runs where they are short.
-  const size_t block = inner < 8 * BLOCK ? 8 * BLOCK / inner * inner : 8 * BLOCK;
   LEADING_BITS(REAL, origin, LOAD1_STORED(x, c * inner));
-
-  // Eight lanes that each have a part of the channel.
-  REAL8 count = 0, centre = 0, rest = 0, M2 = 0, lost = 0;
-  for (size_t first = slice * sliceLength; first < end; first += block) {
-    const size_t last = min(first + block, end);
-    REAL8 n = 0, sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-    FOR_RUNS_OF_CHANNEL(index, i, length, first, last, c, C, inner) {
-      size_t k = 0;
-      for (; k + 32 <= length; k += 32) {
-        sum0 += LOAD8_STORED(x, index + k) - origin;
-        sum1 += LOAD8_STORED(x, index + k + 8) - origin;
-        sum2 += LOAD8_STORED(x, index + k + 16) - origin;
-        sum3 += LOAD8_STORED(x, index + k + 24) - origin;
-      }
-      for (; k + 8 <= length; k += 8) sum0 += LOAD8_STORED(x, index + k) - origin;
-      n += (REAL)(length / 8);
-      if (k < length) {
-        const REAL8 value = LOAD8_STORED(x, TAIL_OFFSET(index, i, length)) - origin;
-        sum1 += IN_TAIL(i, length) ? value : 0;
-        n += IN_TAIL(i, length) ? (REAL8)1 : 0;
-      }
-    }
-    const REAL8 each = 1 / fmax(n, (REAL8)1);
-    const REAL8 rough = ((sum0 + sum1) + (sum2 + sum3)) * each;
-
-    REAL8 drift0 = 0, drift1 = 0, drift2 = 0, drift3 = 0, squares0 = 0, squares1 = 0, squares2 = 0, squares3 = 0;
-#define ADD_DEVIATION(chain, offset)                            \
-  {                                                             \
-    const REAL8 d = (LOAD8_STORED(x, offset) - origin) - rough; \
-    drift##chain += d;                                          \
-    squares##chain = fma(d, d, squares##chain);                 \
-  }
-    FOR_RUNS_OF_CHANNEL(index, i, length, first, last, c, C, inner) {
-      size_t k = 0;
-      for (; k + 32 <= length; k += 32) {
-        ADD_DEVIATION(0, index + k);
-        ADD_DEVIATION(1, index + k + 8);
-        ADD_DEVIATION(2, index + k + 16);
-        ADD_DEVIATION(3, index + k + 24);
-      }
-      for (; k + 8 <= length; k += 8) ADD_DEVIATION(0, index + k);
-      if (k < length) {
-        const REAL8 value = (LOAD8_STORED(x, TAIL_OFFSET(index, i, length)) - origin) - rough;
-        const REAL8 d = IN_TAIL(i, length) ? value : 0;
-        drift1 += d;
-        squares1 = fma(d, d, squares1);
-      }
-    }
-    const REAL8 drift = (drift0 + drift1) + (drift2 + drift3);
-    const REAL8 squares = (squares0 + squares1) + (squares2 + squares3);
-    const REAL8 share = n / fmax(count + n, (REAL8)1);
-    MERGE_BLOCK(
-        REAL8, share, count * share, centre, rest, M2, lost, rough, drift * each, squares - drift * (drift * each));
-    count += n;
-  }
-
-  REAL counts[8], centres[8], rests[8], sums[8];
-  vstore8(count, 0, counts);
-  vstore8(centre, 0, centres);
-  vstore8(rest, 0, rests);
-  vstore8(M2 + lost, 0, sums);
-  REAL number = 0, mean = 0, low = 0, around = 0, left = 0;
-  for (int l = 0; l < 8; l++) {
-    if (counts[l] > 0)
-      MERGE_MOMENTS(REAL, number, mean, low, around, left, counts[l], centres[l], rests[l], sums[l]);
-  }
-  workspace[slice * C + c] = mean;
-  workspace[(slices + slice) * C + c] = low;
-  workspace[(2 * slices + slice) * C + c] = around + left;
+  const RunMoments moments = moments_of_runs(x, origin, slice * sliceLength, end, c, C, inner);
+  workspace[slice * C + c] = moments.mean;
+  workspace[(slices + slice) * C + c] = moments.rest;
+  workspace[(2 * slices + slice) * C + c] = moments.M2;
 }
 
 KEEL_CPU __kernel void batchnorm_statistics_columns(
@@ -202,7 +136,7 @@ KEEL_CPU __kernel void batchnorm_statistics_columns(
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     const REAL share = (REAL)n / (REAL)(row - begin + n), seen = (REAL)(row - begin) * share;
-    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen);
+    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen, ROWS_AHEAD(left, right, C));
   }
 
   FOR_VECTORS(k, col, left, right) {

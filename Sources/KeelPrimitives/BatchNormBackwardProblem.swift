@@ -33,12 +33,12 @@ public struct BatchNormBackwardProblem: KernelProblem {
       form.rawValue, takes: { form.takes($0.extents, $1) }, suits: { form.suits($0.extents, $1) },
       workspaceBytes: { $0.workspaceBytes(form) }
     ) { problem, operands, context in
-      form == .fused ? [try problem.fused(operands, context)] : try problem.sliced(form, operands, context)
+      form.isFused ? [try problem.fused(form, operands, context)] : try problem.sliced(form, operands, context)
     }
   }
 
   private func workspaceBytes(_ form: BatchNormForm) -> Int {
-    form == .fused ? 0 : 2 * form.slices(extents).count * extents.channels * dtype.arithmetic.byteCount
+    form.isFused ? 0 : 2 * form.slices(extents).count * extents.channels * dtype.arithmetic.byteCount
   }
 
   /// Bytes of so many passes over x, dy or dx.
@@ -51,13 +51,14 @@ public struct BatchNormBackwardProblem: KernelProblem {
     return spec
   }
 
-  private func fused(_ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
-    let launch = BatchNormForm.fused.partialLaunch(extents)
+  private func fused(_ form: BatchNormForm, _ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
+    let launch = form.partialLaunch(extents)
+    let sizes = form == .fused ? [.int(extents.outer), .int(extents.channels)] : extents.sizes
     return try context.bind(
-      "batchnorm_backward_fused", of: spec("batchnorm_backward_fused.cl", .fused),
+      "batchnorm_backward\(form.fusedSuffix)", of: spec("batchnorm_backward_fused.cl", form),
       (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) }
-        + [.real(epsilon), .int(extents.outer), .int(extents.channels)], global: launch.global, local: launch.local,
-      label: label, flops: 12 * Double(extents.count), bytes: bytes(3))
+        + [.real(epsilon)] + sizes, global: launch.global, local: launch.local, label: label,
+      flops: 12 * Double(extents.count), bytes: bytes(3))
   }
 
   /// Sums of slices, their merge in index order, and dx.

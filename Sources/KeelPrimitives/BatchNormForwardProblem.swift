@@ -33,12 +33,12 @@ public struct BatchNormForwardProblem: KernelProblem {
       form.rawValue, takes: { form.takes($0.extents, $1) }, suits: { form.suits($0.extents, $1) },
       workspaceBytes: { $0.workspaceBytes(form) }
     ) { problem, operands, context in
-      form == .fused ? [try problem.fused(operands, context)] : try problem.sliced(form, operands, context)
+      form.isFused ? [try problem.fused(form, operands, context)] : try problem.sliced(form, operands, context)
     }
   }
 
   private func workspaceBytes(_ form: BatchNormForm) -> Int {
-    form == .fused ? 0 : 3 * form.slices(extents).count * extents.channels * dtype.arithmetic.byteCount
+    form.isFused ? 0 : 3 * form.slices(extents).count * extents.channels * dtype.arithmetic.byteCount
   }
 
   /// Bytes of so many passes over x or y.
@@ -51,13 +51,14 @@ public struct BatchNormForwardProblem: KernelProblem {
     return spec
   }
 
-  private func fused(_ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
-    let launch = BatchNormForm.fused.partialLaunch(extents)
+  private func fused(_ form: BatchNormForm, _ operands: Operands, _ context: ComputeContext) throws -> BoundLaunch {
+    let launch = form.partialLaunch(extents)
+    let sizes = form == .fused ? [.int(extents.outer), .int(extents.channels)] : extents.sizes
     return try context.bind(
-      "batchnorm_forward_fused", of: spec("batchnorm_forward_fused.cl", .fused),
+      "batchnorm_forward\(form.fusedSuffix)", of: spec("batchnorm_forward_fused.cl", form),
       (operands.outputs + operands.inputs + operands.extras).map { .buffer($0) }
-        + [.real(epsilon), .int(extents.outer), .int(extents.channels)], global: launch.global, local: launch.local,
-      label: label, flops: 10 * Double(extents.count), bytes: bytes(2))
+        + [.real(epsilon)] + sizes, global: launch.global, local: launch.local, label: label,
+      flops: 10 * Double(extents.count), bytes: bytes(2))
   }
 
   /// Statistics of slices, their merge in index order, and y.

@@ -40,8 +40,12 @@ import Testing
     // 16 MB and more, in whole lines, past the caches.
     #expect(try batchNorm([1 << 16, 64], 1).variant(on: cpu).name == "streamedColumns")
     #expect(try batchNorm([1 << 16, 65], 1).variant(on: cpu).name == "columns")
-    #expect(try batchNorm([1 << 10, 64, 64], 1).variant(on: cpu).name == "streamedRows")
-    #expect(try batchNorm([1 << 10, 64, 65], 1).variant(on: cpu).name == "rows")
+    #expect(try batchNorm([1 << 10, 64, 64], 1).variant(on: cpu).name == "streamedPlanes")
+    #expect(try batchNorm([1 << 12, 64, 64], 1).variant(on: cpu).name == "streamedRows")
+    #expect(try batchNorm([1 << 10, 8, 64], 1).variant(on: cpu).name == "rows")
+    #expect(try batchNorm([1 << 8, 16, 64], 1).variant(on: cpu).name == "planes")
+    #expect(try batchNorm([1 << 10, 64, 65], 1).variant(on: cpu).name == "planes")
+    #expect(try batchNorm([1 << 12, 64, 65], 1).variant(on: cpu).name == "rows")
     #expect(try batchNorm([32, 10, 7], 1).variant(on: cpu).name == "naive")
     #expect(try batchNorm([32, 10], 1).variant(on: gpu).name == "groups")
     func backward(_ shape: Shape) -> BatchNormBackwardProblem {
