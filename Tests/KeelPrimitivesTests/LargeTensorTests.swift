@@ -13,15 +13,15 @@ import Testing
 
   /// The `count` integers that `kernel`, written behind the header of the batch norm kernels, leaves in `out`.
   private func integers(
-    _ kernel: String, _ arguments: [Int64], count: Int, global: [Int] = [1], on device: Device
+    _ kernel: String, _ arguments: [Int64], count: Int, global: [Int] = [1], runLanes: Int = 16, on device: Device
   ) throws -> [Int] {
     let context = try context(device)
     let parameters = ["__global long* out"] + arguments.indices.map { "long a\($0)" }
-    let header = try ["batchnorm_columns.clh", "batchnorm_groups.clh", "batchnorm_grid.clh"].map {
-      try KernelSource().resolved($0)
-    }
+    let header = try [
+      "batchnorm_columns.clh", "batchnorm_groups.clh", "batchnorm_grid.clh", "batchnorm_runs.clh",
+    ].map { try KernelSource().resolved($0) }
     let source =
-      header.joined(separator: "\n")
+      "#define RUN_LANES \(runLanes)\n" + header.joined(separator: "\n")
       + "\n__kernel void batchnorm_test(\(parameters.joined(separator: ", "))) {\n\(kernel)\n}\n"
     let program = try Program(context: context.context, source: source, options: "-cl-std=CL1.2", name: "test")
     let test = try program.kernel("batchnorm_test")
@@ -68,23 +68,23 @@ import Testing
   }
 
   /// The last lanes of a run lie in a vector inside the run, whatever its offset.
-  @Test func tailsOfRuns() throws {
+  @Test(arguments: [8, 16]) func tailsOfRuns(_ lanes: Int) throws {
     for device in try Device.all() {
       for (i, length) in [(0, 9), (3, 12), (1_999_999_996, 15), (2, 5), (0, 7)] {
         let base = 5_000_000_000
         let result = try integers(
           """
           const size_t index = a0, i = a1, length = a2;
-          REAL lane[8];
-          const REAL8 mask = IN_TAIL(i, length) ? (REAL8)1 : (REAL8)0;
-          vstore8(mask, 0, lane);
+          REAL lane[RUN_LANES];
+          const RUN mask = IN_TAIL(i, length) ? (RUN)1 : (RUN)0;
+          vstore\(lanes)(mask, 0, lane);
           out[0] = TAIL_OFFSET(index, i, length);
-          for (int l = 0; l < 8; l++) out[1 + l] = lane[l];
-          """, [Int64(base + i), Int64(i), Int64(length)], count: 9, on: device)
+          for (int l = 0; l < RUN_LANES; l++) out[1 + l] = lane[l];
+          """, [Int64(base + i), Int64(i), Int64(length)], count: 1 + lanes, runLanes: lanes, on: device)
         // The run begins at `base`.
-        let tail = Set((base + i + length - length % 8)..<(base + i + length))
-        #expect(result[0] >= base && result[0] <= max(base + i + length - 8, base), "\(i), \(length)")
-        let meant = Set((0..<8).filter { result[1 + $0] == 1 }.map { result[0] + $0 })
+        let tail = Set((base + i + length - length % lanes)..<(base + i + length))
+        #expect(result[0] >= base && result[0] <= max(base + i + length - lanes, base), "\(i), \(length)")
+        let meant = Set((0..<lanes).filter { result[1 + $0] == 1 }.map { result[0] + $0 })
         #expect(meant == tail, "\(i), \(length) on \(device)")
       }
     }

@@ -66,6 +66,7 @@ import Testing
     #expect(try ReductionProblem(.sum, outer: 1, reduced: 16384, inner: 1).variant(on: cpu).name == "rows")
     #expect(try ReductionProblem(.sum, outer: 3, reduced: 31, inner: 1).variant(on: cpu).name == "naive")
     #expect(try ReductionProblem(.sum, outer: 3, reduced: 31, inner: 8).variant(on: cpu).name == "columns")
+    #expect(try ReductionProblem(.sum, outer: 1, reduced: 1024, inner: 128).variant(on: cpu).name == "lines")
     #expect(try SoftmaxProblem(.forward, rows: 32, classes: 10).variant(on: cpu).name == "rows")
     #expect(try SoftmaxProblem(.forward, rows: 32, classes: 10).variant(on: gpu).name == "naive")
   }
