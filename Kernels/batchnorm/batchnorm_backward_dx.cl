@@ -79,6 +79,6 @@ KEEL_CPU __kernel void batchnorm_backward_dx_columns(DX_PARAMETERS) {
     means[k] = load_columns(dshift + col, lanes, 0) / m - load_columns(residual + col, lanes, 0) * slopes[k];
   }
   gradient_columns(
-      dx, dy, x, first, last, left, right, C, ROWS_AHEAD(left, right, C), highs, gains, means,
+      dx, dy, x, first, last, left, right, C, ROWS_AHEAD(left, right, outer, C), highs, gains, means,
       slopes PROLOGUE_ARGUMENTS);
 }

@@ -114,7 +114,7 @@ KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     FOR_VECTORS(k, col, left, right)
-      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n, ROWS_AHEAD(left, right, C) PROLOGUE_ARGUMENTS);
+      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n, ROWS_AHEAD(left, right, outer, C) PROLOGUE_ARGUMENTS);
   }
 
   FOR_VECTORS(k, col, left, right) {

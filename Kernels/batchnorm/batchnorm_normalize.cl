@@ -72,5 +72,5 @@ KEEL_CPU __kernel void batchnorm_normalize_columns(NORMALIZE_PARAMETERS) {
     offsets[k] = load_columns(shift + col, lanes, 0) - load_columns(residual + col, lanes, 0) * gains[k];
   }
   normalize_columns(
-      y, x, first, last, left, right, C, ROWS_AHEAD(left, right, C), highs, gains, offsets EPILOGUE_ARGUMENTS);
+      y, x, first, last, left, right, C, ROWS_AHEAD(left, right, outer, C), highs, gains, offsets EPILOGUE_ARGUMENTS);
 }

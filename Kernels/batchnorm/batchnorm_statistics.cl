@@ -136,7 +136,7 @@ KEEL_CPU __kernel void batchnorm_statistics_columns(
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     const REAL share = (REAL)n / (REAL)(row - begin + n), seen = (REAL)(row - begin) * share;
-    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen, ROWS_AHEAD(left, right, C));
+    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen, ROWS_AHEAD(left, right, outer, C));
   }
 
   FOR_VECTORS(k, col, left, right) {
