@@ -107,6 +107,7 @@ KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
   OWN_CHANNELS(left, right, get_global_id(0), COLUMN_CHUNK)
   const size_t slice = get_global_id(1);
   const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
+  const size_t ahead = ROWS_AHEAD(left, right, outer, C);
   const int lanes = LANES_OF(left, right);
   ColumnGradients gradients[VECTORS(COLUMN_CHUNK)];
   FOR_VECTORS(k, col, left, right) begin_gradients(&gradients[k], mean + col, residual + col, lanes);
@@ -114,7 +115,7 @@ KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     FOR_VECTORS(k, col, left, right)
-      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n, ROWS_AHEAD(left, right, outer, C) PROLOGUE_ARGUMENTS);
+      add_gradient_block(&gradients[k], dy, x, lanes, row, col, C, n, ahead PROLOGUE_ARGUMENTS);
   }
 
   FOR_VECTORS(k, col, left, right) {

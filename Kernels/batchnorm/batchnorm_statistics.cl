@@ -129,6 +129,7 @@ KEEL_CPU __kernel void batchnorm_statistics_columns(
   OWN_CHANNELS(left, right, get_global_id(0), COLUMN_CHUNK)
   const size_t slice = get_global_id(1);
   const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
+  const size_t ahead = ROWS_AHEAD(left, right, outer, C);
   const int lanes = LANES_OF(left, right);
   ColumnMoments moments[VECTORS(COLUMN_CHUNK)];
   FOR_VECTORS(k, col, left, right) begin_columns(&moments[k], x + col, lanes);
@@ -136,7 +137,8 @@ KEEL_CPU __kernel void batchnorm_statistics_columns(
   for (size_t row = begin; row < end; row += ROW_BLOCK) {
     const int n = min((size_t)ROW_BLOCK, end - row);
     const REAL share = (REAL)n / (REAL)(row - begin + n), seen = (REAL)(row - begin) * share;
-    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen, ROWS_AHEAD(left, right, outer, C));
+    FOR_VECTORS(k, col, left, right)
+      add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen, ahead);
   }
 
   FOR_VECTORS(k, col, left, right) {
