@@ -23,11 +23,11 @@ public final class HostMemory {
     bytes.deallocate()
   }
 
-  /// Waits for the last copy. Throws what it failed with.
+  /// Waits for the last copy. Throws what it failed with, whenever it is asked until there is another one: what a read
+  /// that failed has left is of no defined value.
   public func wait() throws(CLError) {
-    let last = transfer
+    try transfer?.wait()
     transfer = nil
-    try last?.wait()
   }
 
   /// Waits, and takes the values from the first byte on.
@@ -56,7 +56,7 @@ public final class HostMemory {
     }
   }
 
-  fileprivate func copy(
+  func copy(
     by queue: Queue, _ call: StaticString, _ enqueue: (UnsafeMutableRawPointer, inout cl_event?) -> cl_int
   ) throws(CLError) {
     guard let base = bytes.baseAddress, byteCount > 0 else { return }

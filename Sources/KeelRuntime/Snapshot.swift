@@ -26,9 +26,12 @@ public final class Snapshot {
     for part in parts { try queue.read(part.buffer, into: part.memory) }
   }
 
-  /// Puts the values back as they were taken, behind the commands given so far; does not wait.
+  /// Puts the values back as they were taken, behind the commands given so far, and waits. Where some of them could not
+  /// be taken it throws, and puts none back.
   public func restore() throws {
+    for part in parts { try part.memory.wait() }
     for part in parts { try queue.write(part.buffer, from: part.memory) }
+    for part in parts { try part.memory.wait() }
   }
 
   /// Waits, and gives the values of a role by name.
@@ -55,6 +58,11 @@ public final class Snapshot {
 }
 
 extension VariableStore {
+  /// What the variables of some roles take.
+  public func byteCount(_ roles: Set<Role>) -> Int {
+    arenas.filter { roles.contains($0.role) }.reduce(0) { $0 + $1.layout.byteCount }
+  }
+
   /// Room for the values of all variables of some roles, and of some more.
   public func snapshot(_ roles: Set<Role>, and names: [String] = []) -> Snapshot {
     Snapshot(

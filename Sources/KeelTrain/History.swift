@@ -10,7 +10,9 @@ public struct History: Sendable, Codable, Equatable {
     public var trainAccuracy: Double?
     /// On the validation data after the epoch; nil without such data, and when training was stopped within the epoch.
     public var validation: Evaluation?
-    /// Of training alone: neither compilation nor evaluation.
+    /// From where the device could begin with it to where the host had its figures, without compilation and evaluation.
+    /// What `observe` took of progress in between is part of it; of a short epoch, which the device has before the host
+    /// has looked at the one before, also what the host did between the two looks, as `observe` of that one's end.
     public var trainSeconds: Double
     /// Mean loss of each step's batch.
     public var stepLosses: [Double]
@@ -28,7 +30,7 @@ public struct History: Sendable, Codable, Equatable {
   public var steps: Int { epochs.reduce(0) { $0 + $1.steps } }
   /// Steps of all epochs that changed nothing.
   public var skippedSteps: Int { epochs.reduce(0) { $0 + $1.skippedSteps } }
-  /// Seconds of training of all epochs, without compilation and evaluation.
+  /// ``Epoch/trainSeconds`` of all epochs. No time counts twice.
   public var trainSeconds: Double { epochs.reduce(0) { $0 + $1.trainSeconds } }
   /// Mean over all steps; 0 when there are none.
   public var microsecondsPerStep: Double { steps == 0 ? 0 : trainSeconds / Double(steps) * 1e6 }

@@ -68,37 +68,26 @@ extension Trainer {
 
     try variables.write(DataNames.train.cursor, HostTensor([3], [0, 0, Int32(clamping: step)]))
     let course = Course(
-      data: data, plan: plan, feed: feed, executables: steps, seed: seed, shuffles: shuffles,
-      runsAhead: evaluation == nil && !feed.isStreamed && plan.steps <= Self.stepsPerWait, variables)
+      data: data, plan: plan, epochs: epochs, feed: feed, executables: steps, seed: seed, shuffles: shuffles,
+      validates: evaluation != nil, variables)
     var continues = true
-    var ahead: EpochRun?
     for number in 1...max(epochs, 1) where epochs > 0 && continues {
       var epoch: History.Epoch
-      let run: EpochRun
       do {
-        run = try ahead ?? begin(number, of: course)
-        ahead = nil
-        do {
-          if course.runsAhead, number < epochs { ahead = try begin(number + 1, of: course) }
-          epoch = try finish(run, of: course) { done in
-            continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
-            return continues
-          }
-          try takeOver(run.end.values(.parameter), run.end.values(.runningStatistic))
-        } catch {
-          if ahead != nil { try? takeBack(to: run) }
-          throw error
+        epoch = try self.epoch(number, of: course) { done in
+          continues = observe(.progress(epoch: number, step: done, steps: plan.steps)) && continues
+          return continues
         }
       } catch var error as NonFiniteLoss {
-        try takeOverInterrupted()
+        try keepInterrupted(course)
         error.history = history
         throw error
       } catch var error as SampleError {
-        try? takeOverInterrupted()
+        try? keepInterrupted(course)
         error.history = history
         throw error
       } catch {
-        try? takeOverInterrupted()
+        try? keepInterrupted(course)
         throw error
       }
       do {
@@ -110,7 +99,7 @@ extension Trainer {
         throw error
       }
       continues = observe(.epoch(epoch)) && continues
-      if !continues, ahead != nil { try takeBack(to: run) }
+      if !continues { try takeBack(course) }
     }
     return history
   }
