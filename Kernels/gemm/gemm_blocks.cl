@@ -15,22 +15,12 @@
 // only one on which CUDA takes more than 65,535 groups. All items of a group reach all barriers.
 // K = 0 gives epilogue(0).
 // Parameter: BLOCK, 64 or 128; local memory: 2 * SLAB * (BLOCK + 4) values.
-// Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col; V is REAL4, or REAL at a ragged edge.
+// Slots: gemm_result.clh; V is REAL4, or REAL at a ragged edge.
 
-#include "real.clh"
+#include "gemm_result.clh"
 
-#ifndef TRANSPOSE_A
-#define TRANSPOSE_A 0
-#endif
-#ifndef TRANSPOSE_B
-#define TRANSPOSE_B 0
-#endif
 #ifndef BLOCK
 #define BLOCK 64
-#endif
-#ifndef EPILOGUE
-#define EPILOGUE_PARAMETERS
-#define EPILOGUE(V, LOAD, value, full, row, col)
 #endif
 
 #define SLAB 16
@@ -55,7 +45,7 @@ static inline void copy_slab(
 }
 
 __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_blocks(
-    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B EPILOGUE_PARAMETERS,
+    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B RESULT_PARAMETERS,
     int M, int N, int K) {
   __local REAL slab_a[SLAB * PITCH], slab_b[SLAB * PITCH];
   const int x = get_local_id(0), y = get_local_id(1), item = y * SIDE + x;
@@ -93,6 +83,7 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_blocks(
     barrier(CLK_LOCAL_MEM_FENCE);
   }
 
+  UPDATE_BEGIN
 #pragma unroll
   for (int r = 0; r < 4 * PARTS; r++) {
     const size_t row = first_row + r / 4 * 4 * SIDE + 4 * y + r % 4;
@@ -101,14 +92,14 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_blocks(
       const size_t col = first_col + part * 4 * SIDE + 4 * x, full = row * N + col;
       if (row < M && col + 4 <= N) {
         REAL4 values = sum[r][part];
-        EPILOGUE(REAL4, LOAD4, values, full, row, col);
+        RESULT(REAL4, LOAD4, STORE4, values, full, row, col);
         STORE4(C, full, values);
       } else if (row < M) {
         REAL lanes[4];
         vstore4(sum[r][part], 0, lanes);
         for (int j = 0; j < 4 && col + j < N; j++) {
           REAL value = lanes[j];
-          EPILOGUE(REAL, LOAD1, value, full + j, row, col + j);
+          RESULT(REAL, LOAD1, STORE1, value, full + j, row, col + j);
           C[full + j] = value;
         }
       }

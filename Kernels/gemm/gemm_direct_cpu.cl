@@ -11,7 +11,7 @@
 // the sums wait in C.
 //
 // Launch: global [ceil(M / rowsPerItem), ceil(N / PANEL)], local [1, 1]. K = 0 gives epilogue(0).
-// Parameters: KC; those of the tile. Slot EPILOGUE: as the tile has it.
+// Parameters: KC; those of the tile. Slots: as the tile has them; with an update of a transposed B, K is KC at most.
 
 #if TRANSPOSE_B
 #define TILE_B
@@ -27,8 +27,9 @@
 #endif
 
 KEEL_CPU __kernel void gemm_direct_cpu(
-    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B EPILOGUE_PARAMETERS,
+    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B RESULT_PARAMETERS,
     int M, int N, int K, int rowsPerItem) {
+  UPDATE_BEGIN
   const size_t first_row = get_global_id(0) * rowsPerItem, last_row = min(first_row + rowsPerItem, (size_t)M);
   const size_t first_col = get_global_id(1) * PANEL, last_col = min(first_col + PANEL, (size_t)N);
   const size_t row_stride = TRANSPOSE_A ? 1 : K, k_stride = TRANSPOSE_A ? M : 1;
@@ -61,7 +62,7 @@ KEEL_CPU __kernel void gemm_direct_cpu(
         const int height = min((size_t)TILE_ROWS, last_row - row);
         __global const REAL* a = A + row * row_stride + first_k * k_stride;
         add_tile(
-            C EPILOGUE_ARGUMENTS, N, row, col, height, width, resume, finish, a, row_stride, k_stride, height, b,
+            C EPILOGUE_ARGUMENTS UPDATE_ARGUMENTS, N, row, col, height, width, resume, finish, a, row_stride, k_stride, height, b,
             b_stride, depth, whole, rest);
       }
     }

@@ -7,26 +7,16 @@
 //   B  [K, N], or [N, K] with TRANSPOSE_B 1
 //
 // Launch: global [M * N] or rounded up, any local size. K = 0 gives epilogue(0).
-// Slot EPILOGUE(V, LOAD, value, full, row, col): full = row * N + col.
+// Slots: gemm_result.clh; V is REAL.
 
-#include "real.clh"
-
-#ifndef TRANSPOSE_A
-#define TRANSPOSE_A 0
-#endif
-#ifndef TRANSPOSE_B
-#define TRANSPOSE_B 0
-#endif
-#ifndef EPILOGUE
-#define EPILOGUE_PARAMETERS
-#define EPILOGUE(V, LOAD, value, full, row, col)
-#endif
+#include "gemm_result.clh"
 
 __kernel void gemm_naive(
-    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B EPILOGUE_PARAMETERS,
+    __global REAL* restrict C, __global const REAL* restrict A, __global const REAL* restrict B RESULT_PARAMETERS,
     int M, int N, int K) {
   const size_t item = get_global_id(0), row = item / N, col = item % N;
   if (row >= M) return;
+  UPDATE_BEGIN
 
   const size_t a_step = TRANSPOSE_A ? M : 1, b_step = TRANSPOSE_B ? 1 : N;
   __global const REAL* a = A + (TRANSPOSE_A ? row : row * K);
@@ -35,6 +25,6 @@ __kernel void gemm_naive(
   for (size_t k = 0; k < K; k++) value = fma(a[k * a_step], b[k * b_step], value);
 
   const size_t full = row * N + col;
-  EPILOGUE(REAL, LOAD1, value, full, row, col);
+  RESULT(REAL, LOAD1, STORE1, value, full, row, col);
   C[full] = value;
 }

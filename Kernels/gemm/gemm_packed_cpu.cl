@@ -19,7 +19,8 @@
 //   gemm_pack_b      global [ceil(N / PANEL), ceil(K / chunk)]
 //   gemm_packed_cpu  global [ceil(M / rowsPerItem), ceil(ceil(N / PANEL) / panelsPerItem)]
 // chunk may be KC at most. K is not 0.
-// Parameters: KC, MC (a multiple of 24, so of TILE_ROWS); those of the tile. Slot EPILOGUE: as the tile has it.
+// Parameters: KC, MC (a multiple of 24, so of TILE_ROWS); those of the tile. Slots: as the tile has them; with an update,
+// K is one chunk.
 
 #define TILE_A KEEL_SCRATCH
 #define TILE_B __global
@@ -74,8 +75,9 @@ static inline void pack_rows(
 
 KEEL_CPU __kernel void gemm_packed_cpu(
     __global REAL* restrict C, __global const REAL* restrict A,
-    __global const REAL* restrict panels EPILOGUE_PARAMETERS, int M, int N, int K, int rowsPerItem, int panelsPerItem,
+    __global const REAL* restrict panels RESULT_PARAMETERS, int M, int N, int K, int rowsPerItem, int panelsPerItem,
     int chunk) {
+  UPDATE_BEGIN
   KEEL_SCRATCH REAL block[MC * KC];
   const size_t first_row = get_global_id(0) * rowsPerItem, last_row = min(first_row + rowsPerItem, (size_t)M);
   const size_t columns = (N + PANEL - 1) / PANEL * PANEL;
@@ -102,8 +104,8 @@ KEEL_CPU __kernel void gemm_packed_cpu(
             if (resume)
               for (int r = 0; r < height; r++) PREFETCH_FOR_WRITE(C + (row + r) * N + col);
             add_tile(
-                C EPILOGUE_ARGUMENTS, N, row, col, height, width, resume, finish, a, 1, TILE_ROWS, TILE_ROWS, b,
-                PANEL, depth, depth, 0);
+                C EPILOGUE_ARGUMENTS UPDATE_ARGUMENTS, N, row, col, height, width, resume, finish, a, 1, TILE_ROWS, TILE_ROWS,
+                b, PANEL, depth, depth, 0);
           }
         }
       }

@@ -43,6 +43,7 @@ public enum Operation: Hashable, Sendable {
   case transpose(Transpose)
   case reduce(Reduce)
   case matMul(MatMul)
+  case matMulUpdate(MatMulUpdate)
   case affineProductGradient(AffineProductGradient)
   case gather(Gather)
   case batchNormTraining(BatchNormTraining)
@@ -67,6 +68,7 @@ public enum Operation: Hashable, Sendable {
     case .transpose(let rules): rules
     case .reduce(let rules): rules
     case .matMul(let rules): rules
+    case .matMulUpdate(let rules): rules
     case .affineProductGradient(let rules): rules
     case .gather(let rules): rules
     case .batchNormTraining(let rules): rules
@@ -92,6 +94,9 @@ extension Operation {
     case .optimizerStep(var step):
       step.isGuarded = true
       return .optimizerStep(step)
+    case .matMulUpdate(var update):
+      update.isGuarded = true
+      return .matMulUpdate(update)
     default:
       return nil
     }

@@ -2,6 +2,9 @@ import KeelCL
 import KeelCore
 
 /// C[M, N] = epilogue(op(A)·op(B)), row-major. Operands: outputs C; inputs A, B.
+///
+/// With an update, C is a parameter whose gradient that is, and is changed in place. Operands: outputs C and the
+/// optimizer's slots; inputs A, B, learning rates, cursor, and when it is guarded a scalar.
 public struct GemmProblem: KernelProblem {
   /// Rows of C.
   public var m: Int
@@ -17,11 +20,25 @@ public struct GemmProblem: KernelProblem {
   public var dtype: DType
   /// What becomes of C before it is stored; nil for nothing.
   public var epilogue: Slot?
+  /// What changes C as its gradient says; nil where C is the product.
+  public var update: Update?
+
+  /// What an optimizer does with the product.
+  public struct Update: Hashable, Sendable {
+    public var rule: OptimizerProblem.Rule
+    /// Whether a scalar decides: nothing changes unless it is finite.
+    public var isGuarded: Bool
+
+    public init(_ rule: OptimizerProblem.Rule, isGuarded: Bool) {
+      self.rule = rule
+      self.isGuarded = isGuarded
+    }
+  }
 
   /// The problem of these sizes.
   public init(
     m: Int, n: Int, k: Int, transposeA: Bool = false, transposeB: Bool = false, dtype: DType = .float32,
-    epilogue: Slot? = nil
+    epilogue: Slot? = nil, update: Update? = nil
   ) {
     self.m = m
     self.n = n
@@ -30,6 +47,7 @@ public struct GemmProblem: KernelProblem {
     self.transposeB = transposeB
     self.dtype = dtype
     self.epilogue = epilogue
+    self.update = update
   }
 
   /// The name of the family.
@@ -37,8 +55,10 @@ public struct GemmProblem: KernelProblem {
   /// Sizes, for a person.
   public var label: String { "\(m)×\(n)×\(k) \(transposeA ? "T" : "N")\(transposeB ? "T" : "N")" }
 
-  var flops: Double { 2 * Double(m) * Double(n) * Double(k) }
-  var bytes: Double { bytesOfA + bytesOfB + Double(m) * Double(n) * Double(dtype.byteCount) }
+  var flops: Double { Double(m) * Double(n) * (2 * Double(k) + (update == nil ? 0 : 10)) }
+  var bytes: Double { bytesOfA + bytesOfB + Double(m) * Double(n) * Double(passesOverC * dtype.byteCount) }
+  /// What is as large as C and read or written, how often.
+  private var passesOverC: Int { update.map { 2 + 2 * $0.rule.slotCount } ?? 1 }
   private var bytesOfA: Double { Double(m) * Double(k) * Double(dtype.byteCount) }
   private var bytesOfB: Double { Double(k) * Double(n) * Double(dtype.byteCount) }
 
@@ -47,7 +67,9 @@ public struct GemmProblem: KernelProblem {
     Variant(
       "packed", takes: { $0.isForCPU(on: $1) && $0.fitsPanels(on: $1) }, suits: { problem, _ in problem.isLarge },
       workspaceBytes: { $0.panelBytes }, bind: checked(bindPacked)),
-    Variant("direct", takes: { $0.isForCPU(on: $1) }, bind: checked(bindDirect)),
+    Variant(
+      "direct", takes: { $0.isForCPU(on: $1) && (!$0.transposeB || $0.isOneChunkForUpdate) }, bind: checked(bindDirect)
+    ),
     Variant(
       "blocks128", takes: { $0.fitsBlocks(128, on: $1) }, suits: { $0.suitsLargeBlocks($1) },
       bind: checked(bindBlocks(128))),
@@ -93,9 +115,12 @@ extension GemmProblem {
       || min(m, n) >= 128 && bytesOfA + bytesOfB > 6 * 0x1p20
   }
 
+  /// Between two chunks of K the sums wait in C, which a parameter has no room for.
+  private var isOneChunkForUpdate: Bool { update == nil || k <= Self.chunkBytes / dtype.byteCount }
+
   /// A product without terms has no panels. The bound keeps their size within an integer.
   private func fitsPanels(on profile: DeviceProfile) -> Bool {
-    k > 0 && bytesOfB < 0x1p58 && profile.localMemoryBytes >= Self.packedRows * Self.chunkBytes
+    k > 0 && isOneChunkForUpdate && bytesOfB < 0x1p58 && profile.localMemoryBytes >= Self.packedRows * Self.chunkBytes
   }
 
   private static func bindPacked(
@@ -147,7 +172,7 @@ extension GemmProblem {
   /// computed alone, so the bits do not depend on it.
   private func directRows(on profile: DeviceProfile) -> Int {
     // Of whole panels; a row's way to memory counts as 16 terms. 10 µs where another core must be woken.
-    let operations = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16)
+    let operations = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16 + (update?.rule.terms ?? 0))
     let isShort = operations < (profile.sharesShortWork ? 0.1e6 : 2.5e6)
     // Each item packs its panel of a transposed B anew.
     let wanted = isShort ? 1 : divideUp((transposeB ? 1 : 4) * profile.computeUnits, panels)
@@ -198,12 +223,18 @@ extension GemmProblem {
     spec.define("TRANSPOSE_A", transposeA ? "1" : "0")
     spec.define("TRANSPOSE_B", transposeB ? "1" : "0")
     epilogue?.fill("EPILOGUE", in: &spec)
+    if let update {
+      spec.define("UPDATE_\(update.rule.name.uppercased())", "1")
+      update.rule.define(in: &spec, isGuarded: update.isGuarded)
+    }
     return spec
   }
 
-  /// C, A, B or what stands for it, the epilogue's operands, and the sizes.
+  /// C, A, B or what stands for it, the epilogue's operands, those of the update, and the sizes.
   private func arguments(_ operands: Operands, b: Buffer? = nil) -> [KernelArgument] {
-    let buffers = operands.outputs + [operands.inputs[0], b ?? operands.inputs[1]] + operands.extras
-    return buffers.map { .buffer($0) } + [.int(m), .int(n), .int(k)]
+    let (outputs, inputs) = (operands.outputs, operands.inputs)
+    let buffers =
+      [outputs[0], inputs[0], b ?? inputs[1]] + operands.extras + Array(outputs.dropFirst() + inputs.dropFirst(2))
+    return buffers.map { .buffer($0) } + (update?.rule.settings ?? []) + [.int(m), .int(n), .int(k)]
   }
 }

@@ -33,14 +33,7 @@ public struct OptimizerProblem: KernelProblem {
   /// The name of the family.
   public static let family = "optimizer"
   /// Rule and size, for a person.
-  public var label: String { "\(name) \(count)" }
-
-  private var name: String {
-    switch rule {
-    case .sgd: "sgd"
-    case .adam: "adam"
-    }
-  }
+  public var label: String { "\(rule.name) \(count)" }
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<OptimizerProblem>] = [
@@ -59,22 +52,56 @@ public struct OptimizerProblem: KernelProblem {
   private func bind(
     _ form: String, _ operands: Operands, _ context: ComputeContext, block: Int, global: [Int], isSingleItem: Bool
   ) throws -> BoundLaunch {
-    var spec = ProgramSpec("\(name).cl", dtype)
-    let settings: [Double]
-    switch rule {
-    case .sgd(let momentum, let nesterov, let weightDecay):
-      spec.define("MOMENTUM", momentum == 0 ? "0" : "1")
-      spec.define("NESTEROV", nesterov ? "1" : "0")
-      settings = [momentum, weightDecay]
-    case .adam(let beta1, let beta2, let epsilon, let weightDecay):
-      settings = [beta1, beta2, epsilon, log(beta1), log(beta2), weightDecay]
-    }
-    if isGuarded { spec.define("GUARDED", "1") }
+    var spec = ProgramSpec("\(rule.name).cl", dtype)
+    rule.define(in: &spec, isGuarded: isGuarded)
     return try context.bind(
-      "\(name)_\(form)", of: spec,
-      (operands.outputs + operands.inputs).map { .buffer($0) } + settings.map { .real($0) }
-        + [.long(count), .long(block)],
+      "\(rule.name)_\(form)", of: spec,
+      (operands.outputs + operands.inputs).map { .buffer($0) } + rule.settings + [.long(count), .long(block)],
       global: global, isSingleItem: isSingleItem, label: label, flops: 10 * Double(count),
       bytes: Double(count * (2 * operands.outputs.count + 1) * dtype.byteCount))
+  }
+}
+
+extension OptimizerProblem.Rule {
+  /// The stem of the files that have the formula.
+  var name: String {
+    switch self {
+    case .sgd: "sgd"
+    case .adam: "adam"
+    }
+  }
+
+  /// Tensors of the parameter's shape that are changed with it.
+  var slotCount: Int {
+    switch self {
+    case .sgd(let momentum, _, _): momentum == 0 ? 0 : 1
+    case .adam: 2
+    }
+  }
+
+  /// How many multiply-adds take as long as one update, roughly: a root and a quotient are most of Adam's.
+  var terms: Int {
+    switch self {
+    case .sgd: 8
+    case .adam: 64
+    }
+  }
+
+  /// Says to a program which of the formula's forms it is to have.
+  func define(in spec: inout ProgramSpec, isGuarded: Bool) {
+    if case .sgd(let momentum, let nesterov, _) = self {
+      spec.define("MOMENTUM", momentum == 0 ? "0" : "1")
+      spec.define("NESTEROV", nesterov ? "1" : "0")
+    }
+    if isGuarded { spec.define("GUARDED", "1") }
+  }
+
+  /// A kernel's arguments behind learning rates, cursor and guard.
+  var settings: [KernelArgument] {
+    switch self {
+    case .sgd(let momentum, _, let weightDecay): [momentum, weightDecay].map { .real($0) }
+    case .adam(let beta1, let beta2, let epsilon, let weightDecay):
+      [beta1, beta2, epsilon, log(beta1), log(beta2), weightDecay].map { .real($0) }
+    }
   }
 }

@@ -59,7 +59,9 @@ public final class VariableStore {
       }
     }
     for role in [Role.parameter, .runningStatistic, .optimizerSlot] {
-      let group = new.filter { $0.role == role }
+      // Matrices lie together, and so does the rest, of which an optimizer's flat launch is often all that is left.
+      let all = new.filter { $0.role == role }
+      let group = all.filter { $0.type.shape.rank > 1 } + all.filter { $0.type.shape.rank < 2 }
       if group.isEmpty { continue }
       guard !arenas.contains(where: { $0.role == role }) else {
         throw Failure(description: "[variables] \(role)s are declared once, all together")

@@ -97,7 +97,7 @@ import Testing
 
   /// A bias correction that keeps four digits: 1 minus a rounded power of 0.999.
   @Test func roundedBiasCorrectionFails() throws {
-    try withKernel("adam.cl", "1 / sqrt(-expm1(t * logBeta2))", replacedBy: "1 / sqrt(1 - pow(beta2, t))") { runner in
+    try withKernel("adam.clh", "1 / sqrt(-expm1(t * logBeta2))", replacedBy: "1 / sqrt(1 - pow(beta2, t))") { runner in
       let result = runner.check(try kernelCase("optimizer Adam, 6 tensors, step 0 f32"), variant: "naive")
       #expect(result?.hasFailed == true, "\(String(describing: result))")
     }

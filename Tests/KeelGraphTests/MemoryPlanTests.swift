@@ -170,7 +170,7 @@ import Testing
 
   @Test(arguments: 0..<24 as Range<UInt64>) func randomGraphs(_ seed: UInt64) throws {
     for source in [try RandomGraph.any(seed: seed), try RandomGraph.training(seed: seed)] {
-      for pipeline in [Pipeline.standard, .unfused] {
+      for pipeline in [Pipeline.standard, .fusingAllUpdates, .unfused] {
         let graph = try pipeline.run(source)
         var random = Philox(seed: seed)
         let workspaces = Dictionary(

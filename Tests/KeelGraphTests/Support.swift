@@ -26,6 +26,12 @@ func outputTypes(_ operation: KeelGraph.Operation, _ inputs: TensorType...) thro
   try operation.rules.outputTypes(inputs)
 }
 
+extension Pipeline {
+  /// The standard one, which updates every parameter in its product, however small.
+  static let fusingAllUpdates = Pipeline(
+    Pipeline.standard.passes.map { $0.name == "fuseUpdate" ? .fuseEveryUpdate : $0 })
+}
+
 /// A graph traced by `body`, whose result becomes the output `y`.
 func graph(_ name: String = "g", dtype: DType = .float32, _ body: (GraphBuilder) -> Tensor) throws -> Graph {
   let builder = GraphBuilder(name: name, mode: .training, dtype: dtype)

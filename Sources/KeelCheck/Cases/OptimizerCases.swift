@@ -65,18 +65,23 @@ extension KernelCases {
     }
   }
 
-  private static let rate = 0.05
+  static let rate = 0.05
 
   /// How many epsilons the results of a rule may be off, element by element, in the order of its formula in ``UpdateRule``:
   /// half an epsilon for every rounding, of a rule's factors too, and what OpenCL allows expm1, sqrt (3 ulp) and a
   /// division (2.5 ulp).
-  private static func tolerances(_ rule: UpdateRule, step: Int, of operand: (String) -> Tensor) -> [String: Tensor] {
+  ///
+  /// - Parameter given: what the gradient is off by before.
+  static func tolerances(
+    _ rule: UpdateRule, step: Int, given: Tensor? = nil, of operand: (String) -> Tensor
+  ) -> [String: Tensor] {
     let (p, g) = (operand("p"), operand("g"))
+    let given = given ?? g * 0.0
     switch rule {
     case .sgd(let momentum, let nesterov, let weightDecay):
       // Each with its tolerance: the gradient, the momentum, the direction.
       let decay = p.magnitude * weightDecay
-      var direction = (size: g.magnitude + decay, off: g.magnitude * 0.5 + decay * 1.5)
+      var direction = (size: g.magnitude + decay, off: given + g.magnitude * 0.5 + decay * 1.5)
       var tolerances: [String: Tensor] = [:]
       if momentum != 0 {
         let old = operand("momentum").magnitude * momentum
@@ -96,7 +101,7 @@ extension KernelCases {
       let (m, v) = (operand("firstMoment"), operand("secondMoment"))
       let decay = p.magnitude * weightDecay
       let gradient = g + p * weightDecay
-      let gradientOff = g.magnitude * 0.5 + decay * 1.5
+      let gradientOff = given + g.magnitude * 0.5 + decay * 1.5
       let first = m * beta1 + gradient * (1 - beta1)
       let firstOff = m.magnitude * (1.5 * beta1) + (gradientOff + (g.magnitude + decay) * 4.5) * (1 - beta1)
       let second = v * beta2 + gradient.elementwise(.square) * (1 - beta2)

@@ -64,7 +64,9 @@ struct Lowering {
           operation.kind == .sum ? .sum : .max, outer: extents.outer, reduced: extents.reduced, inner: extents.inner,
           dtype: inputs[0].dtype))
     case .matMul(let operation):
-      return try matMul(operation, inputs, node)
+      return try lowered(gemm(operation, inputs[...]), slotInputs: 2)
+    case .matMulUpdate(let operation):
+      return try matMulUpdate(operation, inputs)
     case .affineProductGradient:
       return try lowered(
         AffineProductProblem(channels: inputs[0].shape[0], columns: inputs[0].shape[1], dtype: inputs[0].dtype))
@@ -144,17 +146,33 @@ struct Lowering {
     return try lowered(ElementwiseProblem(expression, inputs: inputs, output: node.types[0], title: title))
   }
 
-  private func matMul(_ operation: MatMul, _ inputs: [TensorType], _ node: Node) throws -> Lowered {
+  /// A parameter and its slots change where they lie.
+  private func matMulUpdate(_ operation: MatMulUpdate, _ inputs: [TensorType]) throws -> Lowered {
+    var problem = gemm(operation.product, inputs[..<operation.productOperands])
+    problem.update = GemmProblem.Update(OptimizerProblem.Rule(operation.rule), isGuarded: operation.isGuarded)
+    let (own, parameter) = (operation.productOperands, operation.parameterPosition)
+    var update = try lowered(problem) { placed in
+      let inputs = placed.inputs
+      return Operands(
+        outputs: placed.outputs,
+        inputs: Array(inputs[..<2] + inputs[own..<parameter] + inputs[(parameter + operation.outputCount)...]),
+        extras: Array(inputs[2..<own]), workspace: placed.workspace)
+    }
+    update.overwrites = operation.inPlace
+    return update
+  }
+
+  /// - Parameter inputs: of the operands of the product and its epilogue.
+  private func gemm(_ operation: MatMul, _ inputs: ArraySlice<TensorType>) -> GemmProblem {
     let (m, n, k) = operation.extents(inputs[0].shape, inputs[1].shape)
     let extras = inputs.dropFirst(2).map { input -> Slot.Access in
       if input.count == 1 { return .scalar }
       if input.shape == [m, n] { return .full }
       return input.shape == [m, 1] ? .row : .column
     }
-    return try lowered(
-      GemmProblem(
-        m: m, n: n, k: k, transposeA: operation.transposeA, transposeB: operation.transposeB, dtype: inputs[0].dtype,
-        epilogue: operation.epilogue?.slot(extras)), slotInputs: 2)
+    return GemmProblem(
+      m: m, n: n, k: k, transposeA: operation.transposeA, transposeB: operation.transposeB, dtype: inputs[0].dtype,
+      epilogue: operation.epilogue?.slot(extras))
   }
 
   private func softmax(_ kind: SoftmaxProblem.Kind, logits: TensorType, _ node: Node) throws -> Lowered {

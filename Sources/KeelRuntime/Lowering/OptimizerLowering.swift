@@ -3,19 +3,24 @@ import KeelCore
 import KeelGraph
 import KeelPrimitives
 
-extension Lowering {
-  /// One flat launch for each run of parameters whose gradients and slots lie as they do: for all of them, unless some
-  /// are frozen.
-  func optimizerStep(_ step: OptimizerStep, _ inputs: [TensorType]) throws -> Lowered? {
-    if step.count == 0 { return nil }
-    let dtype = inputs[2].dtype
-    let rule: OptimizerProblem.Rule =
-      switch step.rule {
+extension OptimizerProblem.Rule {
+  init(_ rule: UpdateRule) {
+    self =
+      switch rule {
       case .sgd(let momentum, let nesterov, let weightDecay):
         .sgd(momentum: momentum, nesterov: nesterov, weightDecay: weightDecay)
       case .adam(let beta1, let beta2, let epsilon, let weightDecay):
         .adam(beta1: beta1, beta2: beta2, epsilon: epsilon, weightDecay: weightDecay)
       }
+  }
+}
+
+extension Lowering {
+  /// One flat launch for each run of parameters whose gradients and slots lie as they do: for all of them, unless some
+  /// are frozen.
+  func optimizerStep(_ step: OptimizerStep, _ inputs: [TensorType]) throws -> Lowered? {
+    if step.count == 0 { return nil }
+    let (dtype, rule) = (inputs[2].dtype, OptimizerProblem.Rule(step.rule))
     let variant = try OptimizerProblem(rule, count: 1, dtype: dtype).variant(on: profile, forced: forced)
     return Lowered(variant: "\(OptimizerProblem.family).\(variant.name)", overwrites: step.inPlace) { placed, context in
       // For each parameter: itself, its slots, its gradient.

@@ -6,7 +6,7 @@ import Testing
 @Suite struct PipelineTests {
   private static let passes: [Pass] = [
     .canonicalize, .commonSubexpressions, .deadCode, .decompose, .leadingBatchNorm, .softmaxWithGradient,
-    .fuseElementwise, .fuseEpilogue, .fusePrologue, .materialize,
+    .fuseElementwise, .fuseEpilogue, .fusePrologue, .fuseEveryUpdate, .materialize,
   ]
 
   private func expectUnchanged(_ graph: Graph, seed: UInt64) throws {
@@ -17,7 +17,7 @@ import Testing
       #expect(apart < 1e-9, "\(graph.name) after \(stage): \(apart)")
     }
     for pass in Self.passes { try check("\(pass.name) alone", pass.run(graph).verified()) }
-    for (name, pipeline) in [("standard", Pipeline.standard), ("unfused", .unfused)] {
+    for (name, pipeline) in [("standard", Pipeline.fusingAllUpdates), ("unfused", .unfused)] {
       var stages: [(String, Graph)] = []
       let last = try pipeline.run(graph) { stages.append(($0, $1)) }
       #expect(stages.map(\.0) == pipeline.passes.map(\.name))
@@ -41,7 +41,7 @@ import Testing
     for seed in 0..<12 as Range<UInt64> {
       for graph in [try RandomGraph.any(seed: seed), try RandomGraph.training(seed: seed)] {
         var before = graph
-        _ = try Pipeline.standard.run(graph) { name, after in
+        _ = try Pipeline.fusingAllUpdates.run(graph) { name, after in
           if after != before { seen.insert(name) }
           before = after
         }
