@@ -89,6 +89,7 @@ extension KernelSource {
     "elementwise.cl": PackageResources.elementwise_cl,
     "flat_update.clh": PackageResources.flat_update_clh,
     "gather.cl": PackageResources.gather_cl,
+    "gemm_batchnorm_cpu.cl": PackageResources.gemm_batchnorm_cpu_cl,
     "gemm_blocks.cl": PackageResources.gemm_blocks_cl,
     "gemm_direct_cpu.cl": PackageResources.gemm_direct_cpu_cl,
     "gemm_naive.cl": PackageResources.gemm_naive_cl,

@@ -26,28 +26,7 @@ KEEL_CPU __kernel void batchnorm_forward_fused(
     __global REAL* restrict variance, __global const STORED* restrict x, __global const REAL* restrict scale,
     __global const REAL* restrict shift EPILOGUE_PARAMETERS, REAL epsilon, int rows, int C) {
   OWN_CHANNELS(left, right, get_global_id(0), COLUMNS_OWNED)
-  const int lanes = LANES_OF(left, right);
-  ColumnMoments moments[VECTORS(COLUMNS_OWNED)];
-  FOR_VECTORS(k, col, left, right) begin_columns(&moments[k], x + col, lanes);
-  for (size_t row = 0; row < rows; row += ROW_BLOCK) {
-    const int n = min((size_t)ROW_BLOCK, rows - row);
-    const REAL share = (REAL)n / (REAL)(row + n), seen = (REAL)row * share;
-    FOR_VECTORS(k, col, left, right) add_column_block(&moments[k], x + row * C + col, lanes, C, n, share, seen, 0);
-  }
-
-  COLUMNS highs[VECTORS(COLUMNS_OWNED)], gains[VECTORS(COLUMNS_OWNED)], offsets[VECTORS(COLUMNS_OWNED)];
-  FOR_VECTORS(k, col, left, right) {
-    SPLIT_SUM(COLUMNS, high, low, moments[k].origin, moments[k].mean, moments[k].rest);
-    const COLUMNS spread = (moments[k].M2 + moments[k].lost) / (REAL)rows;
-    store_columns(mean + col, lanes, high);
-    store_columns(residual + col, lanes, low);
-    store_columns(variance + col, lanes, spread);
-    highs[k] = high;
-    gains[k] = load_columns(scale + col, lanes, 0) * ((REAL)1 / sqrt(spread + epsilon));
-    offsets[k] = load_columns(shift + col, lanes, 0) - low * gains[k];
-  }
-
-  normalize_columns(y, x, 0, rows, left, right, C, 0, highs, gains, offsets EPILOGUE_ARGUMENTS);
+  normalize_channels(y, mean, residual, variance, x, scale, shift EPILOGUE_ARGUMENTS, epsilon, rows, C, left, right);
 }
 
 KEEL_CPU __kernel void batchnorm_forward_planes(

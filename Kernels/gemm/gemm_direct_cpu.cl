@@ -46,26 +46,16 @@ KEEL_CPU __kernel void gemm_direct_cpu(
     const int depth = K;
 #endif
     const bool resume = first_k > 0, finish = first_k + depth == K;
-
-    for (size_t col = first_col; col < last_col; col += TILE_COLUMNS) {
-      const int width = min((size_t)TILE_COLUMNS, last_col - col);
+    __global const REAL* a = A + first_k * k_stride;
 #if TRANSPOSE_B
-      const REAL* b = panel + (col - first_col);
-      const size_t b_stride = PANEL, rest = 0;
-      const int whole = depth;
+    add_columns(
+        C EPILOGUE_ARGUMENTS UPDATE_ARGUMENTS, N, first_row, last_row, first_col, last_col, resume, finish, a,
+        row_stride, k_stride, panel, PANEL, depth, (size_t)depth * PANEL);
 #else
-      __global const REAL* b = B + col;
-      const size_t b_stride = N, rest = (size_t)K * N - col;
-      const int whole = rest < TILE_COLUMNS ? 0 : min((size_t)K, (rest - TILE_COLUMNS) / N + 1);
+    add_columns(
+        C EPILOGUE_ARGUMENTS UPDATE_ARGUMENTS, N, first_row, last_row, first_col, last_col, resume, finish, a,
+        row_stride, k_stride, B + first_col, N, depth, (size_t)K * N - first_col);
 #endif
-      for (size_t row = first_row; row < last_row; row += TILE_ROWS) {
-        const int height = min((size_t)TILE_ROWS, last_row - row);
-        __global const REAL* a = A + row * row_stride + first_k * k_stride;
-        add_tile(
-            C EPILOGUE_ARGUMENTS UPDATE_ARGUMENTS, N, row, col, height, width, resume, finish, a, row_stride, k_stride, height, b,
-            b_stride, depth, whole, rest);
-      }
-    }
     first_k += depth;
   } while (first_k < K);
 }

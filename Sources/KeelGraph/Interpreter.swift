@@ -75,8 +75,9 @@ public struct Interpreter {
       return optimizerStep(operation, operands.map(\.values))
     case .record(let operation):
       return record(operation, operands)
-    case .fused, .matMulUpdate, .affineProductGradient, .batchNormTraining, .batchNormBackward, .batchNormRunningUpdate,
-      .softmaxCrossEntropy, .softmaxCrossEntropyBackward, .softmaxCrossEntropyWithGradient, .topOne:
+    case .fused, .matMulUpdate, .matMulBatchNorm, .affineProductGradient, .batchNormTraining, .batchNormBackward,
+      .batchNormRunningUpdate, .softmaxCrossEntropy, .softmaxCrossEntropyBackward, .softmaxCrossEntropyWithGradient,
+      .topOne:
       throw GraphError(node.operation.rules.name, path: node.path, "runs as its definition says, which is missing")
     }
   }

@@ -44,6 +44,7 @@ public enum Operation: Hashable, Sendable {
   case reduce(Reduce)
   case matMul(MatMul)
   case matMulUpdate(MatMulUpdate)
+  case matMulBatchNorm(MatMulBatchNorm)
   case affineProductGradient(AffineProductGradient)
   case gather(Gather)
   case batchNormTraining(BatchNormTraining)
@@ -69,6 +70,7 @@ public enum Operation: Hashable, Sendable {
     case .reduce(let rules): rules
     case .matMul(let rules): rules
     case .matMulUpdate(let rules): rules
+    case .matMulBatchNorm(let rules): rules
     case .affineProductGradient(let rules): rules
     case .gather(let rules): rules
     case .batchNormTraining(let rules): rules

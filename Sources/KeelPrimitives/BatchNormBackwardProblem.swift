@@ -31,7 +31,7 @@ public struct BatchNormBackwardProblem: KernelProblem {
   public static let variants: [Variant<BatchNormBackwardProblem>] = BatchNormForm.allCases.map { form in
     Variant(
       form.rawValue, takes: { form.takes($0.extents, $1) }, suits: { form.suits($0.extents, $1) },
-      workspaceBytes: { $0.workspaceBytes(form) }
+      workspaceBytes: { problem, _ in problem.workspaceBytes(form) }
     ) { problem, operands, context in
       form.isFused ? [try problem.fused(form, operands, context)] : try problem.sliced(form, operands, context)
     }

@@ -66,7 +66,7 @@ public struct GemmProblem: KernelProblem {
   public static let variants: [Variant<GemmProblem>] = [
     Variant(
       "packed", takes: { $0.isForCPU(on: $1) && $0.fitsPanels(on: $1) }, suits: { problem, _ in problem.isLarge },
-      workspaceBytes: { $0.panelBytes }, bind: checked(bindPacked)),
+      workspaceBytes: { problem, _ in problem.panelBytes }, bind: checked(bindPacked)),
     Variant(
       "direct", takes: { $0.isForCPU(on: $1) && (!$0.transposeB || $0.isOneChunkForUpdate) }, bind: checked(bindDirect)
     ),
@@ -218,11 +218,11 @@ extension GemmProblem {
     ]
   }
 
-  private func spec(_ file: String) -> ProgramSpec {
+  func spec(_ file: String, slot: String = "EPILOGUE") -> ProgramSpec {
     var spec = ProgramSpec(file, dtype)
     spec.define("TRANSPOSE_A", transposeA ? "1" : "0")
     spec.define("TRANSPOSE_B", transposeB ? "1" : "0")
-    epilogue?.fill("EPILOGUE", in: &spec)
+    epilogue?.fill(slot, in: &spec)
     if let update {
       spec.define("UPDATE_\(update.rule.name.uppercased())", "1")
       update.rule.define(in: &spec, isGuarded: update.isGuarded)

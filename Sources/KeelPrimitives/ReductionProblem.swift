@@ -62,7 +62,7 @@ public struct ReductionProblem: KernelProblem {
     // Few results of many elements: sums of slices, merged in index order.
     Variant(
       "slices", takes: { problem, _ in problem.reduced > 16384 && problem.outputs <= 64 },
-      workspaceBytes: { $0.slices.count * $0.outputs * $0.dtype.arithmetic.byteCount }
+      workspaceBytes: { problem, _ in problem.slices.count * problem.outputs * problem.dtype.arithmetic.byteCount }
     ) { problem, operands, context in
       try problem.sliced(
         "reduce_partial", problem.slices, operands, context, global: [problem.outputs, problem.slices.count],

@@ -43,14 +43,14 @@ public struct Variant<Problem: KernelProblem>: Sendable {
   /// CPUs.
   public let suits: @Sendable (Problem, DeviceProfile) -> Bool
   /// Scratch memory wanted, in bytes.
-  public let workspaceBytes: @Sendable (Problem) -> Int
+  public let workspaceBytes: @Sendable (Problem, DeviceProfile) -> Int
   /// Builds the kernels and sets their arguments: launches in the order they must run.
   public let bind: @Sendable (Problem, Operands, ComputeContext) throws -> [BoundLaunch]
 
   init(
     _ name: String, takes: @escaping @Sendable (Problem, DeviceProfile) -> Bool = { _, _ in true },
     suits: @escaping @Sendable (Problem, DeviceProfile) -> Bool = { _, _ in true },
-    workspaceBytes: @escaping @Sendable (Problem) -> Int = { _ in 0 },
+    workspaceBytes: @escaping @Sendable (Problem, DeviceProfile) -> Int = { _, _ in 0 },
     bind: @escaping @Sendable (Problem, Operands, ComputeContext) throws -> [BoundLaunch]
   ) {
     self.name = name
@@ -110,6 +110,7 @@ public enum KernelFamilies {
     BatchNormRunningProblem.family: BatchNormRunningProblem.variants.map(\.name),
     ElementwiseProblem.family: ElementwiseProblem.variants.map(\.name),
     GatherProblem.family: GatherProblem.variants.map(\.name),
+    GemmBatchNormProblem.family: GemmBatchNormProblem.variants.map(\.name),
     GemmProblem.family: GemmProblem.variants.map(\.name),
     OptimizerProblem.family: OptimizerProblem.variants.map(\.name),
     RecordProblem.family: RecordProblem.variants.map(\.name),
@@ -145,20 +146,22 @@ public struct Slot: Hashable, Sendable {
 
   /// Defines the macros of the slot `name` in front of a program.
   ///
-  /// - Parameter isStored: the extra operands are of the program's `STORED`, not of its `REAL`.
-  func fill(_ name: String, in spec: inout ProgramSpec, isStored: Bool = false) {
+  /// - Parameters:
+  ///   - operand: what the names of the extra operands begin with, of each slot of a kernel another letter.
+  ///   - isStored: the extra operands are of the program's `STORED`, not of its `REAL`.
+  func fill(_ name: String, in spec: inout ProgramSpec, operand: String = "e", isStored: Bool = false) {
     let (type, load) = isStored ? ("STORED", "LOAD1_STORED") : ("REAL", "LOAD1")
-    let parameters = extras.indices.map { ", __global const \(type)* e\($0)" }.joined()
+    let parameters = extras.indices.map { ", __global const \(type)* \(operand)\($0)" }.joined()
     let loads = extras.enumerated().map { index, access in
       switch access {
-      case .full: "V a\(index) = LOAD(e\(index), full); "
-      case .column: "V a\(index) = LOAD(e\(index), col); "
-      case .row: "V a\(index) = (V)(\(load)(e\(index), row)); "
-      case .scalar: "V a\(index) = (V)(\(load)(e\(index), 0)); "
+      case .full: "V a\(index) = LOAD(\(operand)\(index), full); "
+      case .column: "V a\(index) = LOAD(\(operand)\(index), col); "
+      case .row: "V a\(index) = (V)(\(load)(\(operand)\(index), row)); "
+      case .scalar: "V a\(index) = (V)(\(load)(\(operand)\(index), 0)); "
       }
     }.joined()
     spec.define("\(name)_PARAMETERS", parameters)
-    spec.define("\(name)_ARGUMENTS", extras.indices.map { ", e\($0)" }.joined())
+    spec.define("\(name)_ARGUMENTS", extras.indices.map { ", \(operand)\($0)" }.joined())
     spec.define("\(name)(V, LOAD, value, full, row, col)", "{ \(loads)\(statements) }")
   }
 }

@@ -28,7 +28,8 @@ extension ToolTests {
       let families = Set(rows.compactMap { $0["family"] as? String })
       #expect(
         families == [
-          "gemm", "affineProduct", "batchNormForward", "batchNormBackward", "batchNormRunningUpdate", "elementwise",
+          "gemm", "gemmBatchNorm", "affineProduct", "batchNormForward", "batchNormBackward", "batchNormRunningUpdate",
+          "elementwise",
           "reduce", "softmaxCrossEntropy", "gather", "transpose", "record", "optimizer",
         ])
       for row in rows where row["verdict"] as? String != "notRun" {
@@ -84,7 +85,7 @@ extension ToolTests {
         edits: [
           ("gemm/gemm_tile.clh", "C[full + lane] = value;", "C[full + (j + lane + 1 < width ? lane : 0)] = value;"),
           ("gemm/gemm_naive.cl", "row * N + col;", "row * N + (col == N - 1 && N % 16 != 0 ? 0 : col);"),
-        ], families: ["gemm"]),
+        ], families: ["gemm", "gemmBatchNorm"]),
       Plant(
         testDescription: "output that keeps what its memory held",
         edits: [("softmax/softmax_cross_entropy.cl", "  correct[n] = ", "  if (n > 0) correct[n] = ")],
@@ -98,8 +99,8 @@ extension ToolTests {
         testDescription: "unbiased variance for the batch's",
         edits: [
           ("batchnorm/batchnorm_statistics.cl", "(M2 + lost) / (REAL)m", "(M2 + lost) / (REAL)max(m - 1, 1L)"),
-          ("batchnorm/batchnorm_forward_fused.cl", "/ (REAL)rows;", "/ (REAL)max(rows - 1, 1);"),
-        ], families: ["batchNormForward", "batchNormBackward"]),
+          ("batchnorm/batchnorm_columns.clh", "/ (REAL)rows;", "/ (REAL)max(rows - 1, 1);"),
+        ], families: ["batchNormForward", "batchNormBackward", "gemmBatchNorm"]),
     ]
 
     /// Wrong kernels in a copy of the folder: their families fail, and no others.

@@ -87,7 +87,7 @@ import Testing
   /// A formula that is only slightly off: the biased variance taken for the unbiased one.
   @Test func slightlyWrongFormulaFails() throws {
     try withKernel(
-      "batchnorm_forward_fused.cl", "moments[k].lost) / (REAL)rows", replacedBy: "moments[k].lost) / (REAL)(rows - 1)"
+      "batchnorm_columns.clh", "moments[k].lost) / (REAL)rows", replacedBy: "moments[k].lost) / (REAL)(rows - 1)"
     ) { runner in
       guard runner.context.profile.isCPU else { return print("skipped: no CPU device") }
       let result = runner.check(try kernelCase("batchNormForward [1025, 8] axis 1 f32"), variant: "fused")

@@ -36,10 +36,10 @@ import Testing
     let huge = GemmProblem(m: 1 << 40, n: 1 << 40, k: 1 << 40, transposeA: true)
     var profile = DeviceProfile(try cpu())
     for name in ["direct", "naive"] {
-      #expect(try huge.variant(on: profile, forced: ["gemm": name]).workspaceBytes(huge) == 0)
+      #expect(try huge.variant(on: profile, forced: ["gemm": name]).workspaceBytes(huge, profile) == 0)
     }
     profile.isCPU = false
-    #expect(try huge.variant(on: profile).workspaceBytes(huge) == 0)
+    #expect(try huge.variant(on: profile).workspaceBytes(huge, profile) == 0)
   }
 
   /// CUDA takes 65,535 groups at most on any axis but the first.

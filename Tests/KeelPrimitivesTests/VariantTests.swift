@@ -91,7 +91,7 @@ import Testing
     let problem = ReductionProblem(.sum, outer: 1, reduced: 100_003, inner: 1)
     let variant = try #require(ReductionProblem.variants.first { $0.name == "slices" })
     // 63 slices of 1792 values or fewer, one float each.
-    let bytes = variant.workspaceBytes(problem)
+    let bytes = try variant.workspaceBytes(problem, profile(isCPU: true))
     #expect(bytes % 4 == 0 && bytes / 4 <= 64 && bytes > 4)
   }
 }

@@ -96,7 +96,7 @@ import Testing
     #expect(
       stage?.description == "[executable] KEEL_DUMP expects stages out of trace, decompose, canonicalize, deadCode, "
         + "materialize, commonSubexpressions, leadingBatchNorm, softmaxWithGradient, fuseElementwise, fuseEpilogue, "
-        + "fusePrologue, fuseUpdate, plan, launches, all, got plans")
+        + "fusePrologue, fuseBatchNorm, fuseUpdate, plan, launches, all, got plans")
     options = Executable.Options(environment: ["KEEL_OMIT": "deadCode"])
     let pass = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
     #expect(

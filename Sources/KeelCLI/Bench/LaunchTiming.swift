@@ -24,7 +24,7 @@ extension ComputeContext {
     _ problem: Problem, forced: String?, outputs: [Buffer], inputs: [Buffer]
   ) throws -> (variant: String, launches: [BoundLaunch]) {
     let variant = try problem.variant(on: profile, forced: forced.map { [Problem.family: $0] } ?? [:])
-    let workspaceBytes = variant.workspaceBytes(problem)
+    let workspaceBytes = variant.workspaceBytes(problem, profile)
     let workspace = workspaceBytes > 0 ? try buffer(byteCount: workspaceBytes) : nil
     let operands = Operands(outputs: outputs, inputs: inputs, workspace: workspace)
     return (variant.name, try variant.bind(problem, operands, self))

@@ -8,7 +8,9 @@ public enum KernelCases {
     table(.float32) + table(.float64) + [.float16, .bfloat16].flatMap { stored(in: $0) }
 
   private static func table(_ dtype: DType) -> [KernelCase] {
-    let families = [gemm, gemmUpdate, affineProduct, batchNorm, elementwise, reduce, softmax, data, optimizer]
+    let families = [
+      gemm, gemmUpdate, gemmBatchNorm, affineProduct, batchNorm, elementwise, reduce, softmax, data, optimizer,
+    ]
     return families.flatMap { $0(dtype) }
   }
 

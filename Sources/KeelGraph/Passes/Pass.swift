@@ -20,13 +20,13 @@ public struct Pipeline: Sendable {
   public static let standard = Pipeline([
     // What fuseElementwise leaves behind still reads its operands, and would keep an epilogue from taking them.
     .canonicalize, .commonSubexpressions, .deadCode, .leadingBatchNorm, .softmaxWithGradient, .fuseElementwise,
-    .deadCode, .fuseEpilogue, .fusePrologue, .deadCode, .fuseUpdate, .materialize,
+    .deadCode, .fuseEpilogue, .fusePrologue, .deadCode, .fuseBatchNorm, .fuseUpdate, .materialize,
   ])
 
   /// Names of the passes of `standard` without which its results still run.
   public static let optional: Set<String> = [
     "commonSubexpressions", "leadingBatchNorm", "softmaxWithGradient", "fuseElementwise", "fuseEpilogue",
-    "fusePrologue", "fuseUpdate",
+    "fusePrologue", "fuseBatchNorm", "fuseUpdate",
   ]
 
   /// The same passes but those of these names.

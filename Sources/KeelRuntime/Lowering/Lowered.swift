@@ -65,6 +65,8 @@ struct Lowering {
           dtype: inputs[0].dtype))
     case .matMul(let operation):
       return try lowered(gemm(operation, inputs[...]), slotInputs: 2)
+    case .matMulBatchNorm(let operation):
+      return try matMulBatchNorm(operation, inputs, node)
     case .matMulUpdate(let operation):
       return try matMulUpdate(operation, inputs)
     case .affineProductGradient:
@@ -88,11 +90,7 @@ struct Lowering {
       record.overwrites = operation.inPlace
       return record
     case .batchNormTraining(let operation):
-      return try lowered(
-        BatchNormForwardProblem(
-          ChannelExtents(inputs[0].shape, axis: operation.axis), epsilon: operation.epsilon, dtype: inputs[0].dtype,
-          epilogue: operation.epilogue?.slot(inputs.dropFirst(3).map { $0.count == 1 ? .scalar : .full })),
-        slotInputs: 3)
+      return try lowered(batchNorm(operation, inputs[0], inputs[3...]), slotInputs: 3)
     case .batchNormBackward(let operation):
       return try lowered(
         BatchNormBackwardProblem(
@@ -128,7 +126,7 @@ struct Lowering {
   ) throws -> Lowered {
     let variant = try problem.variant(on: profile, forced: forced)
     return Lowered(
-      workspaceBytes: variant.workspaceBytes(problem), variant: "\(Problem.family).\(variant.name)",
+      workspaceBytes: variant.workspaceBytes(problem, profile), variant: "\(Problem.family).\(variant.name)",
       problem: problem
     ) { placed, context in
       let split = slotInputs ?? placed.inputs.count
@@ -160,6 +158,28 @@ struct Lowering {
     }
     update.overwrites = operation.inPlace
     return update
+  }
+
+  /// The operands of the product's epilogue stand before the batch norm's.
+  private func matMulBatchNorm(_ operation: MatMulBatchNorm, _ inputs: [TensorType], _ node: Node) throws -> Lowered {
+    let own = operation.productOperands
+    let problem = GemmBatchNormProblem(
+      gemm(operation.product, inputs[..<own]), batchNorm(operation.batchNorm, node.types[0], inputs[(own + 2)...]))
+    return try lowered(problem) { placed in
+      let inputs = placed.inputs
+      return Operands(
+        outputs: placed.outputs, inputs: Array(inputs[..<2] + inputs[own..<own + 2]),
+        extras: Array(inputs[2..<own] + inputs[(own + 2)...]), workspace: placed.workspace)
+    }
+  }
+
+  /// - Parameter extras: of the operands of the epilogue.
+  private func batchNorm(
+    _ operation: BatchNormTraining, _ x: TensorType, _ extras: ArraySlice<TensorType>
+  ) -> BatchNormForwardProblem {
+    BatchNormForwardProblem(
+      ChannelExtents(x.shape, axis: operation.axis), epsilon: operation.epsilon, dtype: x.dtype,
+      epilogue: operation.epilogue?.slot(extras.map { $0.count == 1 ? .scalar : .full }))
   }
 
   /// - Parameter inputs: of the operands of the product and its epilogue.

@@ -40,6 +40,7 @@ import Testing
       let structured: Set<String> = [
         "fused", "batchNormTraining", "batchNormBackward", "batchNormRunningUpdate", "softmaxCrossEntropy",
         "softmaxCrossEntropyBackward", "softmaxCrossEntropyWithGradient", "topOne", "matMulUpdate",
+        "matMulBatchNorm",
       ]
       #expect(fused.nodes.contains { structured.contains($0.operation.rules.name) })
       for node in try Pass.decompose.run(fused).nodes {

@@ -6,7 +6,7 @@ import Testing
 @Suite struct PipelineTests {
   private static let passes: [Pass] = [
     .canonicalize, .commonSubexpressions, .deadCode, .decompose, .leadingBatchNorm, .softmaxWithGradient,
-    .fuseElementwise, .fuseEpilogue, .fusePrologue, .fuseEveryUpdate, .materialize,
+    .fuseElementwise, .fuseEpilogue, .fusePrologue, .fuseBatchNorm, .fuseEveryUpdate, .materialize,
   ]
 
   private func expectUnchanged(_ graph: Graph, seed: UInt64) throws {
