@@ -158,10 +158,16 @@ KEEL_CPU __kernel void reduce_lines(
   __global REAL* to = workspace + slice * outputs + o * inner + left;
 
   const size_t vectors = columns / 8;
-  REAL8 totals[COLUMN_CHUNK / 8];
-  for (size_t k = 0; k < vectors; k++) totals[k] = REDUCE_INIT;
+  REAL8 totals[COLUMN_CHUNK / 8], parts[COLUMN_CHUNK / 8];
+  for (size_t k = 0; k < vectors; k++) totals[k] = parts[k] = REDUCE_INIT;
   const size_t quarter = (last - first) / 4, distance = quarter * inner;
   for (size_t row = first; row < first + quarter; row++) {
+    if ((row - first) % BLOCK == 0) {
+      for (size_t k = 0; k < vectors; k++) {
+        totals[k] = REDUCE_COMBINE(totals[k], parts[k]);
+        parts[k] = REDUCE_INIT;
+      }
+    }
     __global const STORED* line = corner + row * inner;
     for (size_t k = 0; k < vectors; k++) {
       KEEL_PREFETCH(line + 8 * k + AHEAD);
@@ -172,13 +178,14 @@ KEEL_CPU __kernel void reduce_lines(
       const REAL8 value2 = LOAD8_STORED(line, 8 * k + 2 * distance), value3 = LOAD8_STORED(line, 8 * k + 3 * distance);
       const REAL8 part0 = REDUCE_COMBINE(value0, value1), part1 = REDUCE_COMBINE(value2, value3);
       const REAL8 part = REDUCE_COMBINE(part0, part1);
-      totals[k] = REDUCE_COMBINE(totals[k], part);
+      parts[k] = REDUCE_COMBINE(parts[k], part);
     }
   }
   for (size_t row = first + 4 * quarter; row < last; row++) {
     for (size_t k = 0; k < vectors; k++)
-      totals[k] = REDUCE_COMBINE(totals[k], LOAD8_STORED(corner + row * inner, 8 * k));
+      parts[k] = REDUCE_COMBINE(parts[k], LOAD8_STORED(corner + row * inner, 8 * k));
   }
+  for (size_t k = 0; k < vectors; k++) totals[k] = REDUCE_COMBINE(totals[k], parts[k]);
   for (size_t k = 0; k < vectors; k++) STORE8(to, 8 * k, totals[k]);
   for (size_t col = 8 * vectors; col < columns; col++)
     to[col] = reduce_strided(corner + first * inner + col, last - first, inner);

@@ -141,7 +141,7 @@ struct CheckCommand: AsyncParsableCommand {
         console.result("\(summary.family) \(summary.variant) \(summary.digest)")
       }
     }
-    guard report.runs > 0 || !failures.isEmpty else {
+    guard report.runs > 0 || !failures.isEmpty || share != nil else {
       throw CommandError("check", "expected cases to run, got none: \(device.name) takes none of those chosen")
     }
     if !failures.isEmpty { throw ExitCode.failure }

@@ -99,7 +99,7 @@ public struct CheckPlan: Sendable {
     }
     parts = share?.of(all) ?? all
     enough = isQuick ? [.float32: 8, .float64: 2, .float16: 2, .bfloat16: 2] : nil
-    hasAllVariants = variant == nil && share == nil
+    hasAllVariants = variant == nil && (share?.count ?? 1) == 1
   }
 
   private static func folded(_ name: String) -> String { name.lowercased().replacing("×", with: "x") }

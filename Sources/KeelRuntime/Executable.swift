@@ -13,7 +13,9 @@ public final class Executable {
     /// Off: structured operations run as their definitions say, every elementwise function is a launch.
     public var fuses = true
     /// Passes that are left out, of ``Pipeline/optional``: what one of them gives shows in what is missing without it.
-    public var omittedPasses: Set<String> = []
+    public var omittedPasses = Pipeline.unproven
+    /// What `KEEL_PASSES` asked for.
+    private(set) var addedPasses: Set<String> = []
     /// Whether all launches become one on CPU devices, whose cores stay awake from one to the next; see
     /// ``ComputeContext/compile(_:merges:)``. Not where times of launches are asked for.
     public var merges = false
@@ -30,14 +32,15 @@ public final class Executable {
 
     public init() {}
 
-    /// As `KEEL_FUSE`, `KEEL_OMIT`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
+    /// As `KEEL_FUSE`, `KEEL_PASSES`, `KEEL_OMIT`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
     public init(environment: [String: String]) {
       fuses = environment["KEEL_FUSE"] != "0"
       merges = fuses && environment["KEEL_MERGE"] != "0"
       func names(_ variable: String) -> Set<String> {
         Set((environment[variable] ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
       }
-      omittedPasses = names("KEEL_OMIT")
+      addedPasses = names("KEEL_PASSES")
+      omittedPasses = Pipeline.unproven.subtracting(addedPasses).union(names("KEEL_OMIT"))
       dumps = names("KEEL_DUMP")
       debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
     }
@@ -243,6 +246,11 @@ public final class Executable {
     if let stage = options.dumps.subtracting(stages).min() {
       throw ExecutableError(
         "[executable] KEEL_DUMP expects stages out of \(stages.joined(separator: ", ")), got \(stage)")
+    }
+    if let pass = options.addedPasses.subtracting(Pipeline.unproven).min() {
+      throw ExecutableError(
+        "[executable] KEEL_PASSES expects passes out of \(Pipeline.unproven.sorted().joined(separator: ", ")), got \(pass)"
+      )
     }
     if let pass = options.omittedPasses.subtracting(Pipeline.optional).min() {
       throw ExecutableError(

@@ -65,7 +65,7 @@ extension ElementwiseProblem {
       + expression.statements(
         inputs: inputs.indices.map { "x\($0)" },
         constant: { value in
-          guard output.dtype.isFloatingPoint else { return value.literal }
+          guard output.dtype.isFloatingPoint, numbers.count < Self.mostNumbers else { return value.literal }
           numbers.append(value)
           return "(V)(c\(numbers.count - 1))"
         }, result: { "STORE(o0, i, \($0));" })
@@ -73,6 +73,11 @@ extension ElementwiseProblem {
       count: output.count, dtype: output.dtype, inputs: inputs.map(\.dtype), sizes: sizes, numbers: numbers, body: body,
       width: width, title: title)
   }
+}
+
+extension ElementwiseProblem {
+  /// A device may have no more than a kilobyte of arguments; numbers beyond this are in the text.
+  private static let mostNumbers = 16
 }
 
 /// How an element of an operand is found from the linear index `i` of the result it is stretched to.

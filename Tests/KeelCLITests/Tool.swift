@@ -62,7 +62,7 @@ struct Tool {
       process.arguments = arguments
       process.currentDirectoryURL = tool.folder
       var variables = ProcessInfo.processInfo.environment.filter {
-        !["KEEL_DATA", "KEEL_DEBUG", "KEEL_DUMP", "KEEL_FUSE", "KEEL_OMIT"].contains($0.key)
+        !["KEEL_DATA", "KEEL_DEBUG", "KEEL_DUMP", "KEEL_FUSE", "KEEL_OMIT", "KEEL_PASSES"].contains($0.key)
       }
       variables.merge(environment) { $1 }
       process.environment = variables

@@ -1,6 +1,7 @@
-import KeelCheck
 import KeelPrimitives
 import Testing
+
+@testable import KeelCheck
 
 /// Every variant of every family on every device, on a few cases. All cases are for `keel check`, which an optimized
 /// build runs in seconds.
@@ -39,6 +40,9 @@ import Testing
       #expect(shares.flatMap(names).sorted() == names(whole).sorted())
       for share in shares { #expect(runs(share) * count * 10 >= runs(whole) * 9, "a share of \(count) is small") }
     }
+    // Whoever has all variants of a case finds that none takes it; who has some of them does not know.
+    #expect(try CheckPlan(share: CheckPlan.Share(1, of: 1)).hasAllVariants)
+    #expect(try !CheckPlan(share: CheckPlan.Share(1, of: 2)).hasAllVariants)
     #expect(CheckPlan.Share(0, of: 2) == nil && CheckPlan.Share(3, of: 2) == nil && CheckPlan.Share(1, of: 17) == nil)
   }
 

@@ -102,6 +102,12 @@ import Testing
     #expect(
       pass?.description.hasPrefix("[executable] KEEL_OMIT expects passes out of commonSubexpressions, fuse") == true)
     #expect(pass?.description.hasSuffix("got deadCode") == true)
+    #expect(Executable.Options(environment: [:]).omittedPasses == ["fuseBatchNorm"])
+    options = Executable.Options(environment: ["KEEL_PASSES": "fuseBatchNorm", "KEEL_OMIT": "fuseUpdate"])
+    #expect(options.omittedPasses == ["fuseUpdate"])
+    options = Executable.Options(environment: ["KEEL_PASSES": "fuseUpdate"])
+    let added = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
+    #expect(added?.description == "[executable] KEEL_PASSES expects passes out of fuseBatchNorm, got fuseUpdate")
     options = Executable.Options()
     options.variants = ["gem": "naive"]
     let family = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }

@@ -39,8 +39,7 @@ import Testing
     options.merges = merges
     if let variant {
       options.variants = [GemmBatchNormProblem.family: variant]
-    } else {
-      options.omittedPasses = ["fuseBatchNorm"]
+      options.omittedPasses = []
     }
     let executable = try Executable(
       graph, variables: VariableStore.filled(for: graph, context), options: options)

@@ -38,6 +38,12 @@ extension KernelCases {
         inputs: [CaseInput("x", [100_003], .uniform(0...1))],
         bound: Bound(eps: Bound.positiveSum(depth: 64 + 100_003 / 64), of: .each)
       ) { t in ["y": t["x"].sum()] })
+    cases.append(
+      KernelCase(
+        ReductionProblem.family, "sum of [100003, 9] over [0], all positive", dtype,
+        inputs: [CaseInput("x", [100_003, 9], .uniform(0...1))],
+        bound: Bound(eps: Bound.positiveSum(depth: 64 + 100_003 / 64), of: .each)
+      ) { t in ["y": t["x"].sum(axes: [0])] })
     for shape: Shape in [[7, 45], [45, 16], [20_001, 1]] {
       for special in [Double.nan, -.infinity, .infinity] {
         cases.append(

@@ -5,8 +5,8 @@ extension Pass {
   /// Makes one operation of a product of matrices and the batch norm of its columns, which on a CPU is one launch: who
   /// computes whole columns has their statistics without asking anybody.
   ///
-  /// Applied to batches of ``mostRows`` rows at most. Where the lowering finds the one kernel unsuited, on GPUs always,
-  /// the operation is the launches of its two parts.
+  /// Applied to batches of ``mostRows`` rows at most. Not known to pay, so executables have it only where it is asked for.
+  /// Where the lowering finds the one kernel unsuited, on GPUs always, the operation is the launches of its two parts.
   public static let fuseBatchNorm = Pass("fuseBatchNorm") { graph throws(GraphError) in
     var graph = graph
     let count = graph.nodes.count
