@@ -224,7 +224,7 @@ struct MergedProgram {
   /// indices of the work-item and the extents of all. What it defines is undefined again behind it.
   private static func functions(of text: String, _ number: Int) -> String {
     let kernels = text.replacing(/(?:KEEL_CPU\s+)?__kernel\s+void\s+(\w+)\(/) { match in
-      "static void \(match.1)(size_t keel_x, size_t keel_y, size_t keel_z, size_t keel_nx, size_t keel_ny, size_t keel_nz, "
+      "static KEEL_APART void \(match.1)(size_t keel_x, size_t keel_y, size_t keel_z, size_t keel_nx, size_t keel_ny, size_t keel_nz, "
     }
     // Functions at the beginning of a line, those that a macro makes (its first argument), and types.
     let names = Set(
