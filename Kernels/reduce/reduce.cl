@@ -2,7 +2,7 @@
 //
 //   out[o, i] = REDUCE_COMBINE over r of in[o, r, i], starting from REDUCE_INIT
 //
-// Parameters: REDUCE_INIT and REDUCE_COMBINE(a, b), an associative operation on REAL and on REAL8; the sum by
+// Parameters: REDUCE_INIT and REDUCE_COMBINE(a, b), an associative operation on REAL and its vectors; the sum by
 // default. The order is fixed by the shape: blocks of values are reduced first, then combined in order, so a long
 // float sum stays accurate and two runs give the same bits.
 // Operand and result are STORED, the workspace is REAL.
@@ -16,8 +16,6 @@
 //   reduce_lines     CPU: the same for COLUMN_CHUNK columns of one o, row by row;
 //                    global [ceil(inner / COLUMN_CHUNK), slices, outer], local [1, 1, 1]
 //   reduce_merge     the slices, 64 at most, in index order; global [outputs] or rounded up
-//
-// On CPUs values are read from four or more places at a time: a core fetches ahead of each, within a page of 4 KiB.
 
 #include "lanes.clh"
 
@@ -31,8 +29,9 @@
 
 // Columns whose totals a work-item keeps while it goes through rows.
 #define COLUMN_CHUNK 1024
-// Elements ahead of the loads for which work-items of CPU devices send: some 4 KiB.
-#define AHEAD 1024
+// Elements of a line of the cache, and how many ahead of the loads work-items of CPU devices send for.
+#define LINE (64 / (int)sizeof(STORED))
+#define AHEAD (8192 / (int)sizeof(STORED))
 
 // count values `stride` apart.
 static inline REAL reduce_strided(__global const STORED* in, size_t count, size_t stride) {
@@ -47,45 +46,38 @@ static inline REAL reduce_strided(__global const STORED* in, size_t count, size_
 }
 
 static inline REAL reduce_vector(REAL8 value) {
-  REAL lane[8], result = REDUCE_INIT;
-  vstore8(value, 0, lane);
-  for (int l = 0; l < 8; l++) result = REDUCE_COMBINE(result, lane[l]);
-  return result;
+  const REAL4 quads = REDUCE_COMBINE(value.lo, value.hi);
+  const REAL2 pairs = REDUCE_COMBINE(quads.lo, quads.hi);
+  return REDUCE_COMBINE(pairs.x, pairs.y);
 }
 
-// Four times count values, `distance` apart; count is a multiple of 8.
-static inline void reduce_streams(__global const STORED* in, size_t distance, size_t count, REAL8 totals[4]) {
-  REAL8 total0 = REDUCE_INIT, total1 = REDUCE_INIT, total2 = REDUCE_INIT, total3 = REDUCE_INIT;
-  for (size_t first = 0; first < count; first += 8 * BLOCK) {
-    const size_t last = min(first + 8 * BLOCK, count);
-    REAL8 part0 = REDUCE_INIT, part1 = REDUCE_INIT, part2 = REDUCE_INIT, part3 = REDUCE_INIT;
-    for (size_t r = first; r < last; r += 8) {
-      KEEL_PREFETCH(in + r + AHEAD);
-      KEEL_PREFETCH(in + r + distance + AHEAD);
-      KEEL_PREFETCH(in + r + 2 * distance + AHEAD);
-      KEEL_PREFETCH(in + r + 3 * distance + AHEAD);
-      part0 = REDUCE_COMBINE(part0, LOAD8_STORED(in, r));
-      part1 = REDUCE_COMBINE(part1, LOAD8_STORED(in, r + distance));
-      part2 = REDUCE_COMBINE(part2, LOAD8_STORED(in, r + 2 * distance));
-      part3 = REDUCE_COMBINE(part3, LOAD8_STORED(in, r + 3 * distance));
+// count neighbouring values.
+static inline REAL reduce_contiguous(__global const STORED* in, size_t count) {
+  const size_t whole = count / 64 * 64;
+  REAL16 total0 = REDUCE_INIT, total1 = REDUCE_INIT, total2 = REDUCE_INIT, total3 = REDUCE_INIT;
+  for (size_t first = 0; first < whole; first += 64 * BLOCK) {
+    const size_t last = min(first + 64 * BLOCK, whole);
+    REAL16 part0 = REDUCE_INIT, part1 = REDUCE_INIT, part2 = REDUCE_INIT, part3 = REDUCE_INIT;
+    for (size_t r = first; r < last; r += 64) {
+      for (int line = 0; line < 64; line += LINE) KEEL_PREFETCH(in + r + line + AHEAD);
+      part0 = REDUCE_COMBINE(part0, LOAD16_STORED(in, r));
+      part1 = REDUCE_COMBINE(part1, LOAD16_STORED(in, r + 16));
+      part2 = REDUCE_COMBINE(part2, LOAD16_STORED(in, r + 32));
+      part3 = REDUCE_COMBINE(part3, LOAD16_STORED(in, r + 48));
     }
     total0 = REDUCE_COMBINE(total0, part0);
     total1 = REDUCE_COMBINE(total1, part1);
     total2 = REDUCE_COMBINE(total2, part2);
     total3 = REDUCE_COMBINE(total3, part3);
   }
-  totals[0] = total0, totals[1] = total1, totals[2] = total2, totals[3] = total3;
-}
-
-// count neighbouring values.
-static inline REAL reduce_contiguous(__global const STORED* in, size_t count) {
-  const size_t quarter = count / 32 * 8;
-  REAL8 totals[4];
-  reduce_streams(in, quarter, quarter, totals);
-  const REAL8 total01 = REDUCE_COMBINE(totals[0], totals[1]), total23 = REDUCE_COMBINE(totals[2], totals[3]);
-  REAL8 total = REDUCE_COMBINE(total01, total23);
-  size_t r = 4 * quarter;
-  for (; r + 8 <= count; r += 8) total = REDUCE_COMBINE(total, LOAD8_STORED(in, r));
+  const REAL16 total01 = REDUCE_COMBINE(total0, total1), total23 = REDUCE_COMBINE(total2, total3);
+  const REAL16 total16 = REDUCE_COMBINE(total01, total23);
+  REAL8 total = REDUCE_COMBINE(total16.lo, total16.hi);
+  size_t r = whole;
+  for (; r + 8 <= count; r += 8) {
+    const REAL8 values = LOAD8_STORED(in, r);
+    total = REDUCE_COMBINE(total, values);
+  }
   REAL result = reduce_vector(total);
   for (; r < count; r++) result = REDUCE_COMBINE(result, LOAD1_STORED(in, r));
   return result;
@@ -102,18 +94,7 @@ __kernel void reduce_each(
 KEEL_CPU __kernel void reduce_rows(
     __global STORED* restrict out, __global const STORED* restrict in, int R, long outer, long block) {
   const size_t first = get_global_id(0) * block, last = min(first + (size_t)block, (size_t)outer);
-  const size_t quarter = (last - first) / 4, whole = R / 8 * 8;
-  for (size_t row = first; row < first + quarter; row++) {
-    REAL8 totals[4];
-    reduce_streams(in + row * R, quarter * R, whole, totals);
-    for (int k = 0; k < 4; k++) {
-      const size_t at = row + k * quarter;
-      REAL total = reduce_vector(totals[k]);
-      for (size_t r = whole; r < R; r++) total = REDUCE_COMBINE(total, LOAD1_STORED(in, at * R + r));
-      STORE1_STORED(out, at, total);
-    }
-  }
-  for (size_t row = first + 4 * quarter; row < last; row++) {
+  for (size_t row = first; row < last; row++) {
     const REAL total = reduce_contiguous(in + row * R, R);
     STORE1_STORED(out, row, total);
   }
@@ -160,30 +141,17 @@ KEEL_CPU __kernel void reduce_lines(
   const size_t vectors = columns / 8;
   REAL8 totals[COLUMN_CHUNK / 8], parts[COLUMN_CHUNK / 8];
   for (size_t k = 0; k < vectors; k++) totals[k] = parts[k] = REDUCE_INIT;
-  const size_t quarter = (last - first) / 4, distance = quarter * inner;
-  for (size_t row = first; row < first + quarter; row++) {
+  for (size_t row = first; row < last; row++) {
     if ((row - first) % BLOCK == 0) {
       for (size_t k = 0; k < vectors; k++) {
         totals[k] = REDUCE_COMBINE(totals[k], parts[k]);
         parts[k] = REDUCE_INIT;
       }
     }
-    __global const STORED* line = corner + row * inner;
     for (size_t k = 0; k < vectors; k++) {
-      KEEL_PREFETCH(line + 8 * k + AHEAD);
-      KEEL_PREFETCH(line + 8 * k + distance + AHEAD);
-      KEEL_PREFETCH(line + 8 * k + 2 * distance + AHEAD);
-      KEEL_PREFETCH(line + 8 * k + 3 * distance + AHEAD);
-      const REAL8 value0 = LOAD8_STORED(line, 8 * k), value1 = LOAD8_STORED(line, 8 * k + distance);
-      const REAL8 value2 = LOAD8_STORED(line, 8 * k + 2 * distance), value3 = LOAD8_STORED(line, 8 * k + 3 * distance);
-      const REAL8 part0 = REDUCE_COMBINE(value0, value1), part1 = REDUCE_COMBINE(value2, value3);
-      const REAL8 part = REDUCE_COMBINE(part0, part1);
-      parts[k] = REDUCE_COMBINE(parts[k], part);
+      const REAL8 values = LOAD8_STORED(corner + row * inner, 8 * k);
+      parts[k] = REDUCE_COMBINE(parts[k], values);
     }
-  }
-  for (size_t row = first + 4 * quarter; row < last; row++) {
-    for (size_t k = 0; k < vectors; k++)
-      parts[k] = REDUCE_COMBINE(parts[k], LOAD8_STORED(corner + row * inner, 8 * k));
   }
   for (size_t k = 0; k < vectors; k++) totals[k] = REDUCE_COMBINE(totals[k], parts[k]);
   for (size_t k = 0; k < vectors; k++) STORE8(to, 8 * k, totals[k]);

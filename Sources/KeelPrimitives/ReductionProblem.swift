@@ -49,10 +49,9 @@ public struct ReductionProblem: KernelProblem {
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<ReductionProblem>] = [
-    // Long columns: slices of rows that are read as they lie, merged in index order. PoCL 3.1 takes what vload_half8 reads
-    // to be aligned, and two such vectors side by side are read in a way that traps where it is not.
+    // Long columns: slices of rows that are read as they lie, merged in index order.
     Variant(
-      "lines", takes: { $1.isCPU && $0.inner >= 8 && $0.dtype != .float16 },
+      "lines", takes: { $1.isCPU && $0.inner >= 8 },
       suits: { problem, _ in problem.reduced >= 256 && problem.count >= 1 << 17 },
       workspaceBytes: { problem, _ in problem.lineSlices.count * problem.outputs * problem.dtype.arithmetic.byteCount }
     ) { problem, operands, context in
