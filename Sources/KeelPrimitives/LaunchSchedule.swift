@@ -162,6 +162,7 @@ extension ProgramLibrary {
   func isMergeable(_ launch: BoundLaunch) throws -> Bool {
     if launch.local.map({ $0.contains { $0 != 1 } }) ?? false { return false }
     let text = try text(of: launch.spec, withKernel: launch.kernel)
-    return !["__local ", "barrier(", "get_group_id", "get_num_groups", "get_local_"].contains { text.contains($0) }
+    return !KernelText.has(
+      anyOf: ["__local ", "barrier(", "get_group_id", "get_num_groups", "get_local_"], in: text)
   }
 }

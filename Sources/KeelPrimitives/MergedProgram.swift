@@ -220,28 +220,20 @@ struct MergedProgram {
       + "entry[EXTENT + 1], entry[EXTENT + 2], \(arguments.joined(separator: ", "))); } break; "
   }
 
-  /// A program's text with its kernels as functions, whose names end in its number and whose first arguments are the
-  /// indices of the work-item and the extents of all. What it defines is undefined again behind it.
-  private static func functions(of text: String, _ number: Int) -> String {
-    let kernels = text.replacing(/(?:KEEL_CPU\s+)?__kernel\s+void\s+(\w+)\(/) { match in
-      "static KEEL_APART void \(match.1)(size_t keel_x, size_t keel_y, size_t keel_z, size_t keel_nx, size_t keel_ny, size_t keel_nz, "
-    }
-    // Functions at the beginning of a line, those that a macro makes (its first argument), and types.
-    let names = Set(
-      kernels.matches(
-        of: /(?m)^(?:(?:static|KEEL_INLINE)\s[^;={(]*?(\w+)\(|[A-Z][A-Z0-9_]*\(([a-z]\w*),|}\s*(\w+);)/
-      ).compactMap { ($0.1 ?? $0.2 ?? $0.3).map { String($0) } })
+  /// A program's text with its kernels as functions, whose names end in its number. What it defines is undefined again
+  /// behind it.
+  private static func functions(of program: String, _ number: Int) -> String {
+    let part = KernelText(program)
     // What is there once for all of a program's parts says so in the name of its guard.
-    let macros = Set(kernels.matches(of: /(?m)^\s*#\s*define\s+(\w+)/).map { String($0.1) })
-      .filter { !$0.hasPrefix("KEEL_ONCE_") }
+    let macros = part.macros.filter { !$0.hasPrefix("KEEL_ONCE_") }
     return """
-      \(names.sorted().map { "#define \($0) \($0)_part\(number)" }.joined(separator: "\n"))
+      \(part.names.sorted().map { "#define \($0) \($0)_part\(number)" }.joined(separator: "\n"))
       #define KEEL_SCRATCH __private
       #define get_global_id(axis) ((axis) == 0 ? keel_x : (axis) == 1 ? keel_y : keel_z)
       #define get_global_size(axis) ((axis) == 0 ? keel_nx : (axis) == 1 ? keel_ny : keel_nz)
-      \(kernels)
-      \(macros.union(names).union(["KEEL_SCRATCH", "get_global_id", "get_global_size"]).sorted().map { "#undef \($0)" }
-        .joined(separator: "\n"))
+      \(part.text)
+      \(macros.union(part.names).union(["KEEL_SCRATCH", "get_global_id", "get_global_size"]).sorted()
+        .map { "#undef \($0)" }.joined(separator: "\n"))
 
       """
   }

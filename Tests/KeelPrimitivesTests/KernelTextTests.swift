@@ -1,0 +1,58 @@
+import Foundation
+import KeelKernels
+import Testing
+
+@testable import KeelPrimitives
+
+@Suite struct KernelTextTests {
+  @Test func kernelsBecomeFunctions() {
+    let part = KernelText(
+      """
+      #define WIDTH 8
+        #  define INNER(a) (a)
+      typedef struct {
+        float x;
+      } Pair;
+      static inline float twice(float x) { return 2 * x; }
+      MAKE_SUM(sum_of_lanes, 8)
+      static const float factors[] = {one(1)};
+      KEEL_CPU __kernel void scale_rows(
+          __global float* out) {
+        // __kernel void of a comment
+      }
+      __kernel void scale(__global float* out) {
+      }
+      """)
+    #expect(part.names == ["Pair", "twice", "sum_of_lanes", "scale_rows", "scale"])
+    #expect(part.macros == ["WIDTH", "INNER"])
+    #expect(part.text.contains("static KEEL_APART void scale_rows(size_t keel_x, "))
+    #expect(part.text.contains("size_t keel_nz, __global float* out) {"))
+    #expect(part.text.contains("// __kernel void of a comment"))
+  }
+
+  /// What is defined at the beginning of a line, by regular expressions: slow, and easy to read.
+  private func expected(_ text: String) -> (names: Set<String>, macros: Set<String>) {
+    let names = text.matches(
+      of: /(?m)^(?:(?:static|KEEL_INLINE)\s[^;={(]*?(\w+)\(|[A-Z][A-Z0-9_]*\(([a-z]\w*),|}\s*(\w+);)/
+    ).compactMap { ($0.1 ?? $0.2 ?? $0.3).map { String($0) } }
+    return (Set(names), Set(text.matches(of: /(?m)^\s*#\s*define\s+(\w+)/).map { String($0.1) }))
+  }
+
+  @Test func everyKernelFileGivesItsNames() throws {
+    for file in KernelSource.names where file.hasSuffix(".cl") {
+      let text = try KernelSource(directory: nil).resolved(file)
+      let part = KernelText(text)
+      let expected = expected(part.text)
+      #expect(part.names == expected.names, "\(file)")
+      #expect(part.macros == expected.macros, "\(file)")
+      #expect(!part.text.contains(/(?m)^(KEEL_CPU )?__kernel/), "\(file)")
+    }
+  }
+
+  @Test func wordsAreFoundWhereverTheyStand() {
+    #expect(KernelText.has(anyOf: ["barrier(", "__local "], in: "x; barrier(1);"))
+    #expect(KernelText.has(anyOf: ["__local "], in: "__local "))
+    #expect(!KernelText.has(anyOf: ["barrier(", "__local "], in: "__local"))
+    #expect(!KernelText.has(anyOf: ["barrier("], in: ""))
+  }
+}
