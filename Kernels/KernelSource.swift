@@ -103,6 +103,7 @@ extension KernelSource {
     "merged.cl": PackageResources.merged_cl,
     "probe_copy.cl": PackageResources.probe_copy_cl,
     "probe_fma.cl": PackageResources.probe_fma_cl,
+    "probe_read.cl": PackageResources.probe_read_cl,
     "real.clh": PackageResources.real_clh,
     "record.cl": PackageResources.record_cl,
     "reduce.cl": PackageResources.reduce_cl,

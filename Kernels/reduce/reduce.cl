@@ -16,6 +16,8 @@
 //   reduce_lines     CPU: the same for COLUMN_CHUNK columns of one o, row by row;
 //                    global [ceil(inner / COLUMN_CHUNK), slices, outer], local [1, 1, 1]
 //   reduce_merge     the slices, 64 at most, in index order; global [outputs] or rounded up
+//   reduce_merge_columns   CPU: the same, a work-item MERGED_COLUMNS outputs; global [ceil(outputs / MERGED_COLUMNS)],
+//                    local [1]
 
 #include "lanes.clh"
 
@@ -27,8 +29,9 @@
 // Values combined in one go before they join the total.
 #define BLOCK 64
 
-// Columns whose totals a work-item keeps while it goes through rows.
+// Columns whose totals a work-item keeps while it goes through rows, and whose slices one merges.
 #define COLUMN_CHUNK 1024
+#define MERGED_COLUMNS 64
 // Elements of a line of the cache, and how many ahead of the loads work-items of CPU devices send for.
 #define LINE (64 / (int)sizeof(STORED))
 #define AHEAD (8192 / (int)sizeof(STORED))
@@ -159,11 +162,30 @@ KEEL_CPU __kernel void reduce_lines(
     to[col] = reduce_strided(corner + first * inner + col, last - first, inner);
 }
 
+static inline void merge_column(
+    __global STORED* out, __global const REAL* workspace, size_t col, size_t slices, size_t outputs) {
+  REAL total = REDUCE_INIT;
+  for (size_t slice = 0; slice < slices; slice++) total = REDUCE_COMBINE(total, workspace[slice * outputs + col]);
+  STORE1_STORED(out, col, total);
+}
+
 __kernel void reduce_merge(
     __global STORED* restrict out, __global const REAL* restrict workspace, int slices, long outputs) {
   const size_t index = get_global_id(0);
-  if (index >= outputs) return;
-  REAL total = REDUCE_INIT;
-  for (size_t slice = 0; slice < slices; slice++) total = REDUCE_COMBINE(total, workspace[slice * outputs + index]);
-  STORE1_STORED(out, index, total);
+  if (index < outputs) merge_column(out, workspace, index, slices, outputs);
+}
+
+KEEL_CPU __kernel void reduce_merge_columns(
+    __global STORED* restrict out, __global const REAL* restrict workspace, int slices, long outputs) {
+  size_t col = get_global_id(0) * MERGED_COLUMNS;
+  const size_t last = min(col + MERGED_COLUMNS, (size_t)outputs);
+  for (; col + 8 <= last; col += 8) {
+    REAL8 total = REDUCE_INIT;
+    for (size_t slice = 0; slice < slices; slice++) {
+      const REAL8 values = LOAD8(workspace, slice * outputs + col);
+      total = REDUCE_COMBINE(total, values);
+    }
+    STORE8_STORED(out, col, total);
+  }
+  for (; col < last; col++) merge_column(out, workspace, col, slices, outputs);
 }

@@ -30,6 +30,9 @@ enum Text {
     String(format: value < 1 ? "%.3f s" : value < 100 ? "%.2f s" : "%.0f s", value)
   }
 
+  /// Of operations or bytes, in billions a second.
+  static func rate(_ value: Double?) -> String { value.map { String(format: "%.1f", $0) } ?? "–" }
+
   static func ratio(_ value: Double?) -> String { value.map { String(format: "%.2f", $0) } ?? "–" }
 
   static func microseconds(_ value: Double?) -> String {

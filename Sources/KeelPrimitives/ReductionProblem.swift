@@ -46,6 +46,7 @@ public struct ReductionProblem: KernelProblem {
 
   // As in reduce.cl.
   private static let columnChunk = 1024
+  private static let mergedColumns = 64
 
   /// The first that takes device and problem wins.
   public static let variants: [Variant<ReductionProblem>] = [
@@ -106,8 +107,10 @@ public struct ReductionProblem: KernelProblem {
         kernel, context, [workspace] + operands.inputs,
         [.int(reduced), .int(inner), .long(outputs), .int(slices.length)], global: global, isSingleItem: isSingleItem),
       try bind(
-        "reduce_merge", context, operands.outputs + [workspace], [.int(slices.count), .long(outputs)],
-        global: [outputs], bytes: Double((slices.count + 1) * outputs * dtype.byteCount)),
+        context.profile.isCPU ? "reduce_merge_columns" : "reduce_merge", context, operands.outputs + [workspace],
+        [.int(slices.count), .long(outputs)],
+        global: [context.profile.isCPU ? divideUp(outputs, Self.mergedColumns) : outputs],
+        isSingleItem: context.profile.isCPU, bytes: Double((slices.count + 1) * outputs * dtype.byteCount)),
     ]
   }
 

@@ -1,8 +1,8 @@
 import KeelCL
 import KeelCore
 
-/// The two roofs of a device, found by running at them: nothing computes faster than independent fused multiply-adds in
-/// registers, and nothing moves data faster than a copy of buffers.
+/// The roofs of a device, found by running at them: nothing computes faster than independent fused multiply-adds in
+/// registers, nothing moves data faster than a copy of buffers, and nothing reads faster than what does nothing else.
 ///
 /// A probe takes some milliseconds. It is meant to run beside what it is compared with: machines change their speed.
 public struct Roofline {
@@ -10,13 +10,16 @@ public struct Roofline {
   private let multiplyAdds: CompiledLaunch
   /// With plain stores and with such that bypass the caches.
   private let copies: [[CompiledLaunch]]
-  /// How many of them take long enough for the clock.
+  /// Reads as many bytes as a copy reads and writes together.
+  private let read: CompiledLaunch
+  /// How many copies take long enough for the clock.
   private let copyCount: Int
 
   /// Bytes that a copy reads and writes together: more than caches hold.
   public static let uncachedBytes = 128 << 20
-  /// Seconds that a run of copies should take.
-  private static let runSeconds = 0.004
+  /// Seconds that a run of copies should take: as long as of what they run beside, since the first pass finds something
+  /// else in the caches.
+  private static let runSeconds = 0.01
 
   /// Builds the probes and runs each once.
   ///
@@ -28,22 +31,23 @@ public struct Roofline {
     _ context: ComputeContext, workingSet: Int = Roofline.uncachedBytes, copiesPerLaunch: Int = 1
   ) throws {
     self.context = context
-    let isCPU = context.profile.isCPU
-    let units = context.profile.computeUnits
+    let profile = context.profile
+    let isCPU = profile.isCPU
+    let units = profile.computeUnits
 
     // Several groups a core, so that a core that was held up leaves some to the others.
-    let (items, iterations, lanes) = isCPU ? (units * 8, 40_000, 192) : (units * 2048, 4096, 12)
+    let (adders, iterations, lanes) = isCPU ? (units * 8, 40_000, 192) : (units * 2048, 4096, 12)
     var spec = ProgramSpec("probe_fma.cl", .float32)
     spec.define("PROBE_CPU", isCPU ? "1" : "0")
     // The fixed point of x · factor + step is 1: values stay near it.
     multiplyAdds = try context.compile(
       context.bind(
         "probe_fma", of: spec,
-        [.buffer(try context.buffer(byteCount: items * 4)), .int(iterations), .real(0.5), .real(0.5)],
-        global: [items], isSingleItem: isCPU, label: "", flops: Double(items * iterations * lanes) * 2))
+        [.buffer(try context.buffer(byteCount: adders * 4)), .int(iterations), .real(0.5), .real(0.5)],
+        global: [adders], isSingleItem: isCPU, label: "", flops: Double(adders * iterations * lanes) * 2))
 
     // Whole vectors of 16, some sixteen work-items at least.
-    let vectors = max(min(workingSet / 2, context.profile.maxAllocationBytes / 4) / 64, 1)
+    let vectors = max(min(workingSet / 2, profile.maxAllocationBytes / 4) / 64, 1)
     let block = isCPU ? min(max(vectors / 16, 1), 1024) : 1
     let byteCount = vectors / block * block * 64
     let buffers = try (0..<2).map { _ in KernelArgument.buffer(try context.buffer(byteCount: byteCount)) }
@@ -56,8 +60,21 @@ public struct Roofline {
         isSingleItem: isCPU, label: "", bytes: Double(byteCount) * 2)
       return try context.compile([BoundLaunch](repeating: copy, count: copiesPerLaunch), merges: copiesPerLaunch > 1)
     }
+    // Long stretches: each has a beginning that nothing was fetched ahead of.
+    spec.file = "probe_read.cl"
+    let stretch = isCPU ? max(min(workingSet, profile.maxAllocationBytes / 2) / 64 / (units * 32), 1) : 1
+    let stretches = isCPU ? units * 32 : max(min(workingSet, profile.maxAllocationBytes / 2) / 16, 1)
+    let readBytes = isCPU ? stretches * stretch * 64 : stretches * 16
+    read = try context.compile(
+      context.bind(
+        "probe_read", of: spec,
+        [
+          .buffer(try context.buffer(byteCount: stretches * 4)), .buffer(try context.buffer(byteCount: readBytes)),
+          .int(stretch),
+        ], global: [stretches], isSingleItem: isCPU, label: "", bytes: Double(readBytes)))
+
     // The first launch of a kernel pays for what the driver compiles then.
-    _ = try Self.seconds([multiplyAdds], 1, context)
+    for launch in [multiplyAdds, read] { _ = try Self.seconds([launch], 1, context) }
     for copy in copies { _ = try Self.seconds(copy, 1, context) }
     copyCount = try max(1, Int(Self.runSeconds / Self.seconds(copies[0], 1, context)))
   }
@@ -71,6 +88,9 @@ public struct Roofline {
       copy.reduce(0) { $0 + $1.bytes } / (try Self.seconds(copy, copyCount, context))
     }.max() ?? 0
   }
+
+  /// Bytes a second that are only read, in one run.
+  public func readBytesPerSecond() throws -> Double { read.bytes / (try Self.seconds([read], copyCount, context)) }
 
   /// Seconds of launches, as the mean of `count` times one after another.
   private static func seconds(_ launches: [CompiledLaunch], _ count: Int, _ context: ComputeContext) throws -> Double {

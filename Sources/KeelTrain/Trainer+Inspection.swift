@@ -3,12 +3,25 @@ import KeelGraph
 import KeelRuntime
 
 extension Trainer {
-  /// Kernel launches of one training step of full batches, as `fit` ran it last.
+  /// What one training step of full batches asks of the device.
+  public struct StepWork: Sendable {
+    /// Launches for the driver.
+    public var launches: Int
+    /// Floating-point operations.
+    public var flops: Double
+    /// Bytes that its kernels read and write, at least, in memory or in caches.
+    public var bytes: Double
+  }
+
+  /// What one training step of full batches asks of the device, as `fit` ran it last.
   ///
   /// - Throws: when `fit` has not been called before; during `fit`.
-  public func launchesPerStep() throws -> Int {
-    try checkIdle("launchesPerStep")
-    return try lastExecutable("launchesPerStep").launches.count
+  public func stepWork() throws -> StepWork {
+    try checkIdle("stepWork")
+    let launches = try lastExecutable("stepWork").launches
+    return StepWork(
+      launches: launches.count, flops: launches.reduce(0) { $0 + $1.flops },
+      bytes: launches.reduce(0) { $0 + $1.bytes })
   }
 
   /// The graph of one training step of full batches after all passes, as `fit` ran it last.
@@ -20,7 +33,8 @@ extension Trainer {
   }
 
   /// Takes training steps on the first batches of the last epoch's order (of a window, where the data are streamed), one
-  /// right after the other, and gives the times of their launches. Parameters, statistics, optimizer and step are afterwards as they were.
+  /// right after the other, and gives the times of their launches. Parameters, statistics, optimizer and step are
+  /// afterwards as they were.
   ///
   /// - Parameter steps: as many, or as an epoch has when that is less; 1 at least.
   /// - Throws: when `fit` has not been called before, or a trainer whose options do not say `profiles`; during `fit`.

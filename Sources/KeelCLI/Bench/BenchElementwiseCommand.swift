@@ -9,9 +9,10 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
       A run gives the queue as much of the work as takes some 10 ms, one after another, and waits for the last. The \
       smallest mean of a run and the median are printed, rates from the smallest. Each operand is counted once for \
       reading and once for writing. "copy" is the fastest run of a copy through as many bytes as the operands have, \
-      beside it: what fits the caches is copied there, and where they have 64 MiB the copy has at least 128. Work of less \
-      than a millisecond has a second row, in which \(MemoryBenchmark.mergedCount) times of it are one launch, as in a \
-      training step, and as many copies; KEEL_MERGE=0 leaves it out.
+      beside it: what fits the caches is copied there, and where they have 64 MiB the copy has at least 128. Sums, \
+      which hardly write, have a second row beside what only reads as many bytes. Work of less than a millisecond \
+      has a row in which \(MemoryBenchmark.mergedCount) times of it are one launch, as in a training \
+      step, and as many copies; KEEL_MERGE=0 leaves it out.
       """)
 
   @Option(

@@ -7,7 +7,10 @@ struct BenchStepCommand: AsyncParsableCommand {
     commandName: "step", abstract: "Times whole training steps, on noise of MNIST's size.",
     discussion: """
       A row is one network at one batch size; the default is mnist-bn and hands-on at 32 and 256. A run of --steps steps \
-      is timed --repeat times, after one that is not counted; the smallest time and the median are printed.
+      is timed --repeat times, after one that is not counted; the smallest time and the median are printed. Rates are \
+      of the smallest time: operations and bytes of all kernels, though most of these bytes never leave the caches. "of \
+      FMA" and "of copy" are their shares of the fastest run of independent multiply-adds and of copies of \
+      \(Roofline.uncachedBytes >> 20) MiB, which run afterwards.
       """)
 
   @OptionGroup var work: StepBenchOptions
@@ -22,6 +25,11 @@ struct BenchStepCommand: AsyncParsableCommand {
     var median: Figure
     /// Launches of a step.
     var launches: Int
+    /// Of the smallest mean, and their shares of what the device does at best.
+    var gflops: Figure
+    var shareOfMultiplyAdds: Figure
+    var gigabytesPerSecond: Figure
+    var shareOfCopy: Figure
   }
 
   /// The line of `--json`.
@@ -34,7 +42,10 @@ struct BenchStepCommand: AsyncParsableCommand {
     let console = Console(json: options.json)
     let device = try options.deviceOptions.select()
     console.line("\(device.name): \(options.repeats) runs of \(work.steps) steps\n")
-    let columns = TextColumns(["recipe": -10, "batch": 6, "µs/step": 9, "median": 9, "launches": 8])
+    let columns = TextColumns([
+      "recipe": -10, "batch": 6, "µs/step": 9, "median": 9, "launches": 8, "GFLOP/s": 8, "of FMA": 7, "GB/s": 7,
+      "of copy": 7,
+    ])
     console.line(columns.header)
     var rows: [Row] = []
     for (recipe, batchSize) in work.jobs {
@@ -43,7 +54,9 @@ struct BenchStepCommand: AsyncParsableCommand {
       console.line(
         columns.line([
           row.recipe, "\(row.batchSize)", Text.microseconds(row.microseconds.value),
-          Text.microseconds(row.median.value), "\(row.launches)",
+          Text.microseconds(row.median.value), "\(row.launches)", Text.rate(row.gflops.value),
+          row.shareOfMultiplyAdds.value.map(Text.percent) ?? "–", Text.rate(row.gigabytesPerSecond.value),
+          row.shareOfCopy.value.map(Text.percent) ?? "–",
         ]))
     }
     if options.json { try console.json(Report(device: device.name, steps: rows)) }
@@ -70,8 +83,17 @@ struct BenchStepCommand: AsyncParsableCommand {
     guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
     // The first run pays for what the driver compiles at a kernel's first launch.
     let times = history.epochs.dropFirst().map { $0.trainSeconds / Double($0.steps) * 1e6 }
+    let cost = try trainer.stepWork()
+    let seconds = times.min().map { $0 * 1e-6 } ?? .nan
+    let roofline = try Roofline(ComputeContext(device))
+    let runs = try (0..<options.repeats).map { _ in
+      (multiplyAdds: try roofline.flopsPerSecond(), copy: try roofline.bytesPerSecond())
+    }
+    let (multiplyAdds, copy) = (runs.map(\.multiplyAdds).max() ?? .nan, runs.map(\.copy).max() ?? .nan)
     return Row(
       recipe: recipe.rawValue, batchSize: batchSize, microseconds: Figure(times.min()), median: Figure(times.median),
-      launches: try trainer.launchesPerStep())
+      launches: cost.launches, gflops: Figure(cost.flops / seconds * 1e-9),
+      shareOfMultiplyAdds: Figure(cost.flops / seconds / multiplyAdds),
+      gigabytesPerSecond: Figure(cost.bytes / seconds * 1e-9), shareOfCopy: Figure(cost.bytes / seconds / copy))
   }
 }

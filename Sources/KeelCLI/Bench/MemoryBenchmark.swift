@@ -12,6 +12,8 @@ struct MemoryBenchmark {
   let launchCount: Int
   /// Bytes of all operands.
   let workingSet: Int
+  /// Whether hardly anything is written, so that what reading alone reaches is the limit.
+  let onlyReads: Bool
   private let context: ComputeContext
   private let bound: [BoundLaunch]
   private let launches: [CompiledLaunch]
@@ -37,6 +39,7 @@ struct MemoryBenchmark {
     launches = try bound.launches.map { try context.compile($0) }
     launchCount = launches.count
     workingSet = (outputs + inputs).reduce(0) { $0 + $1.byteCount }
+    onlyReads = outputs.reduce(0) { $0 + $1.byteCount } * 16 < workingSet
     self.bytes = bytes?(launchCount) ?? Double(workingSet)
     flops = launches.reduce(0) { $0 + $1.flops }
   }
@@ -75,6 +78,9 @@ extension MemoryBenchmark {
     var copyGigabytesPerSecond: Figure
     var shareOfCopy: Figure
     var gflops: Figure
+    /// Where hardly anything is written: of the fastest run that only reads as many bytes.
+    var readGigabytesPerSecond: Figure?
+    var shareOfRead: Figure?
     /// Of the fastest run of independent multiply-adds.
     var shareOfMultiplyAdds: Figure
     /// The same of what is merged, where it is: how often the work is in a launch, and its figures. Copies are merged, too.
@@ -84,32 +90,35 @@ extension MemoryBenchmark {
     var mergedCopyGigabytesPerSecond: Figure?
     var mergedShareOfCopy: Figure?
 
-    /// A line for launches of its own, and one for what is merged.
+    /// A line for launches of its own, one for reading alone and one for what is merged.
     fileprivate var lines: [[String]] {
+      var lines = [cells]
+      if let rate = readGigabytesPerSecond {
+        lines.append(
+          ["", "beside reads", "", "", "", Text.rate(rate.value), shareOfRead?.value.map(Text.percent) ?? "–"])
+      }
       guard let times = timesPerLaunch, let microseconds = mergedMicroseconds, let median = mergedMedian else {
-        return [cells]
+        return lines
       }
       let rate = Figure(microseconds.value.map { bytes / $0 * 1e-3 })
-      return [
-        cells,
+      return lines + [
         [
           "", "merged ×\(times)", Text.microseconds(microseconds.value), Text.microseconds(median.value),
-          Self.rate(rate), Self.rate(mergedCopyGigabytesPerSecond ?? Figure(nil)),
+          Text.rate(rate.value), Text.rate(mergedCopyGigabytesPerSecond?.value),
           mergedShareOfCopy?.value.map(Text.percent) ?? "–",
-        ],
+        ]
       ]
     }
 
     private var cells: [String] {
       [
         name, variant, Text.microseconds(microseconds.value), Text.microseconds(median.value),
-        Self.rate(gigabytesPerSecond), Self.rate(copyGigabytesPerSecond), shareOfCopy.value.map(Text.percent) ?? "–",
-        gflops.value == 0 ? "–" : Self.rate(gflops),
+        Text.rate(gigabytesPerSecond.value), Text.rate(copyGigabytesPerSecond.value),
+        shareOfCopy.value.map(Text.percent) ?? "–",
+        gflops.value == 0 ? "–" : Text.rate(gflops.value),
         gflops.value == 0 ? "–" : shareOfMultiplyAdds.value.map(Text.percent) ?? "–",
       ]
     }
-
-    private static func rate(_ figure: Figure) -> String { figure.value.map { String(format: "%.1f", $0) } ?? "–" }
   }
 
   /// The line of `--json`.
@@ -124,11 +133,13 @@ extension MemoryBenchmark {
     let roofline = try Roofline(
       context,
       workingSet: workingSet < Roofline.uncachedBytes / 2 ? workingSet : max(workingSet, Roofline.uncachedBytes))
+    let reading = onlyReads ? try Roofline(context, workingSet: workingSet) : nil
     let count = try Timing.count { try context.seconds(of: launches, count: $0) }
-    var (own, copy, multiplyAdds) = (Timing(), 0.0, 0.0)
+    var (own, copy, read, multiplyAdds) = (Timing(), 0.0, 0.0, 0.0)
     for _ in 0..<repeats {
       own.append(try context.seconds(of: launches, count: count))
       copy = max(copy, try roofline.bytesPerSecond())
+      read = max(read, try reading?.readBytesPerSecond() ?? 0)
       multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
     }
     var row = Row(
@@ -136,6 +147,10 @@ extension MemoryBenchmark {
       median: Figure(own.median * 1e6), bytes: bytes, gigabytesPerSecond: Figure(bytes / own.minimum * 1e-9),
       copyGigabytesPerSecond: Figure(copy * 1e-9), shareOfCopy: Figure(bytes / own.minimum / copy),
       gflops: Figure(flops / own.minimum * 1e-9), shareOfMultiplyAdds: Figure(flops / own.minimum / multiplyAdds))
+    if onlyReads {
+      row.readGigabytesPerSecond = Figure(read * 1e-9)
+      row.shareOfRead = Figure(bytes / own.minimum / read)
+    }
     if own.minimum < Self.shortSeconds, let merged = try merged() { try measure(merged, repeats: repeats, into: &row) }
     return row
   }

@@ -1,0 +1,47 @@
+// Reads and does nothing else: the roof of sums. What is read is added up, so that no compiler leaves it out.
+//
+//   sums[item] = the sum of what the item reads
+//
+//   sums  [items]
+//   from  [items * block * 16]
+//
+// Launch: global [items], local [1] for CPU devices, where a work-item reads `block` vectors of 16 that lie side by side;
+// elsewhere neighbouring work-items read neighbouring quarters of a vector: global [items * 4] with block 1, any local size,
+// and as many sums.
+// Parameter: PROBE_CPU 1 for CPU devices.
+
+#include "real.clh"
+
+#ifndef PROBE_CPU
+#define PROBE_CPU 0
+#endif
+
+// Values ahead of the loads for which a CPU device is asked: 8 KiB.
+#define AHEAD 2048
+
+static inline REAL sum_of_four(REAL4 four) { return (four.x + four.y) + (four.z + four.w); }
+
+#if PROBE_CPU
+KEEL_CPU __kernel void probe_read(__global REAL* restrict sums, __global const REAL* restrict from, int block) {
+  const size_t item = get_global_id(0);
+  __global const REAL* values = from + item * block * 16;
+  REAL16 sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+  size_t i = 0;
+  for (; i + 4 <= block; i += 4) {
+    for (int line = 0; line < 64; line += 16) KEEL_PREFETCH(values + i * 16 + line + AHEAD);
+    sum0 += vload16(i, values);
+    sum1 += vload16(i + 1, values);
+    sum2 += vload16(i + 2, values);
+    sum3 += vload16(i + 3, values);
+  }
+  for (; i < block; i++) sum0 += vload16(i, values);
+  const REAL16 sum = (sum0 + sum1) + (sum2 + sum3);
+  const REAL8 eight = sum.lo + sum.hi;
+  sums[item] = sum_of_four(eight.lo + eight.hi);
+}
+#else
+__kernel void probe_read(__global REAL* restrict sums, __global const REAL* restrict from, int block) {
+  const size_t item = get_global_id(0);
+  sums[item] = sum_of_four(vload4(item, from));
+}
+#endif
