@@ -119,7 +119,7 @@ extension ComputeContext {
 
   /// Builds the launch's kernel and sets its arguments. Throws the compiler's log when the text is wrong.
   public func compile(_ launch: BoundLaunch) throws -> CompiledLaunch {
-    let kernel = try programs.kernel(launch.kernel, of: launch.spec)
+    let kernel = try programs.kernel(of: launch)
     for (index, argument) in launch.arguments.enumerated() {
       switch argument {
       case .buffer(let buffer): try kernel.setArgument(index, buffer)

@@ -1,4 +1,6 @@
-/// A program's text with its kernels as functions, to be part of another program.
+import KeelCL
+
+/// A program's text with its kernels as functions, to be part of another program, or of one whose kernel calls it.
 ///
 /// Found by plain looks at the bytes, a line after the other: a training step has some hundred kilobytes of text, and
 /// every process that trains goes through all of it before its first step.
@@ -22,6 +24,54 @@ struct KernelText {
       if let macro = Self.macro(function.utf8) { macros.insert(macro) }
     }
     text = lines.joined(separator: "\n")
+  }
+
+  /// The text with names that end in a number, so that several can stand in a program. What it defines is undefined again
+  /// behind it.
+  ///
+  /// - Parameter scratch: the address space of `KEEL_SCRATCH`.
+  func part(_ number: Int, scratch: String) -> String {
+    // What is there once for all of a program's parts says so in the name of its guard.
+    let macros = macros.filter { !$0.hasPrefix("KEEL_ONCE_") }
+    return """
+      \(names.sorted().map { "#define \($0) \($0)_part\(number)" }.joined(separator: "\n"))
+      #define KEEL_SCRATCH \(scratch)
+      #define get_global_id(axis) ((axis) == 0 ? keel_x : (axis) == 1 ? keel_y : keel_z)
+      #define get_global_size(axis) ((axis) == 0 ? keel_nx : (axis) == 1 ? keel_ny : keel_nz)
+      \(text)
+      \(macros.union(names).union(["KEEL_SCRATCH", "get_global_id", "get_global_size"]).sorted()
+        .map { "#undef \($0)" }.joined(separator: "\n"))
+
+      """
+  }
+
+  /// A program whose kernel only calls a function that does what the launch's kernel does; nil where that cannot be: where
+  /// it has memory of a group, or is written for more than one work-item in a group.
+  static func apart(_ launch: BoundLaunch, _ program: String) -> String? {
+    guard has(anyOf: ["KEEL_CPU __kernel void \(launch.kernel)("], in: program),
+      !has(anyOf: ["__local ", "KEEL_SCRATCH REAL block["], in: program)
+    else { return nil }
+    var parameters: [String] = []
+    var arguments: [String] = []
+    for (index, argument) in launch.arguments.enumerated() {
+      switch argument {
+      case .buffer:
+        parameters.append("__global uchar* a\(index)")
+        arguments.append("(__global void*)a\(index)")
+        continue
+      case .int: parameters.append("int a\(index)")
+      case .long: parameters.append("long a\(index)")
+      case .real: parameters.append("\(launch.spec.dtype == .float64 ? "double" : "float") a\(index)")
+      }
+      arguments.append("a\(index)")
+    }
+    let items = ["id", "size"].flatMap { word in (0..<3).map { "get_global_\(word)(\($0))" } }
+    return KernelText(program).part(0, scratch: "__local") + """
+      __attribute__((reqd_work_group_size(1, 1, 1))) __kernel void \(launch.kernel)(\(parameters.joined(separator: ", "))) {
+        \(launch.kernel)_part0(\((items + arguments).joined(separator: ", ")));
+      }
+
+      """
   }
 
   /// Whether one of the words stands anywhere in a text.

@@ -115,7 +115,7 @@ struct MergedProgram {
     var cases = ""
     for (number, part) in ordered.enumerated() {
       functions[part.key] = number
-      text += Self.functions(of: part.value.text, number)
+      text += KernelText(part.value.text).part(number, scratch: "__private")
       cases += Self.call(part.value.launch, number)
     }
 
@@ -218,24 +218,6 @@ struct MergedProgram {
       + "const size_t x = i % entry[EXTENT], yz = i / entry[EXTENT]; "
       + "\(launch.kernel)_part\(number)(x, yz % entry[EXTENT + 1], yz / entry[EXTENT + 1], entry[EXTENT], "
       + "entry[EXTENT + 1], entry[EXTENT + 2], \(arguments.joined(separator: ", "))); } break; "
-  }
-
-  /// A program's text with its kernels as functions, whose names end in its number. What it defines is undefined again
-  /// behind it.
-  private static func functions(of program: String, _ number: Int) -> String {
-    let part = KernelText(program)
-    // What is there once for all of a program's parts says so in the name of its guard.
-    let macros = part.macros.filter { !$0.hasPrefix("KEEL_ONCE_") }
-    return """
-      \(part.names.sorted().map { "#define \($0) \($0)_part\(number)" }.joined(separator: "\n"))
-      #define KEEL_SCRATCH __private
-      #define get_global_id(axis) ((axis) == 0 ? keel_x : (axis) == 1 ? keel_y : keel_z)
-      #define get_global_size(axis) ((axis) == 0 ? keel_nx : (axis) == 1 ? keel_ny : keel_nz)
-      \(part.text)
-      \(macros.union(part.names).union(["KEEL_SCRATCH", "get_global_id", "get_global_size"]).sorted()
-        .map { "#undef \($0)" }.joined(separator: "\n"))
-
-      """
   }
 }
 

@@ -76,6 +76,13 @@ public final class ProgramLibrary {
     try kernel(name, text: text(of: spec, withKernel: name), file: spec.file)
   }
 
+  /// The launch's kernel. PoCL compiles what is in a kernel three times; there it is a function of its own, compiled once.
+  func kernel(of launch: BoundLaunch) throws -> Kernel {
+    let text = try text(of: launch.spec, withKernel: launch.kernel)
+    let apart = compilesKernelsThrice ? KernelText.apart(launch, text) : nil
+    return try kernel(launch.kernel, text: apart ?? text, file: launch.spec.file)
+  }
+
   /// The same of a whole text. `file` is its name in the compiler's messages.
   func kernel(_ name: String, text: String, file: String) throws -> Kernel {
     let entry = try entries[text] ?? load(text, file) ?? compile(text, file)
@@ -92,6 +99,10 @@ public final class ProgramLibrary {
   /// quotient and 3 of a root where nobody asks for them.
   var options: String {
     "-cl-std=CL1.2" + (context.device.hasCorrectlyRoundedDivision ? " -cl-fp32-correctly-rounded-divide-sqrt" : "")
+  }
+
+  private var compilesKernelsThrice: Bool {
+    context.device.kind == .cpu && context.device.platform.name == "Portable Computing Language"
   }
 
   private func load(_ text: String, _ file: String) -> Entry? {

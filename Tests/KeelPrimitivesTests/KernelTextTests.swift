@@ -1,4 +1,5 @@
 import Foundation
+import KeelCL
 import KeelKernels
 import Testing
 
@@ -47,6 +48,27 @@ import Testing
       #expect(part.macros == expected.macros, "\(file)")
       #expect(!part.text.contains(/(?m)^(KEEL_CPU )?__kernel/), "\(file)")
     }
+  }
+
+  @Test func kernelsOfOneItemAreCalledByOneThatDoesNothingElse() throws {
+    let context = try ComputeContext(Device.best(), environment: ["KEEL_CACHE_DIR": ""])
+    func launch(_ kernel: String, _ arguments: [KernelArgument]) throws -> BoundLaunch {
+      try context.bind(
+        kernel, of: ProgramSpec("x.cl", .float32), arguments, global: [1], isSingleItem: true, label: "")
+    }
+    let buffer = KernelArgument.buffer(try context.buffer(byteCount: 4))
+    let text = """
+      KEEL_CPU __kernel void fill(__global REAL* to, REAL value, int n, long first) {
+      }
+      __kernel void each(__global REAL* to) {
+      }
+      """
+    let apart = try #require(KernelText.apart(launch("fill", [buffer, .real(1), .int(1), .long(0)]), text))
+    #expect(apart.contains("__kernel void fill(__global uchar* a0, float a1, int a2, long a3) {"))
+    #expect(apart.contains("fill_part0(get_global_id(0), get_global_id(1), get_global_id(2), get_global_size(0), "))
+    #expect(apart.contains("(__global void*)a0, a1, a2, a3);"))
+    #expect(try KernelText.apart(launch("each", [buffer]), text) == nil)
+    #expect(try KernelText.apart(launch("fill", [buffer]), text + "__local float shared[4];") == nil)
   }
 
   @Test func wordsAreFoundWhereverTheyStand() {
