@@ -8,8 +8,9 @@ struct TuneCommand: AsyncParsableCommand {
     discussion: """
       For each operation the variants of its family that take it are compared with the plain one on random values; \
       those that are right are timed in turns with what is used now. One that is faster by more than 3 %, in the \
-      smallest time and in the median, is used from then on for operations of that kind whose sizes have the same next \
-      powers of two. Without tuning a device has the choices that Keel brings along.
+      smallest time and in the median, or right where the one in use is wrong, is used from then on for operations of \
+      that kind whose sizes have the same next powers of two. Without tuning a device has the choices that Keel brings \
+      along.
 
       Choices are kept as lines of JSON in $KEEL_TUNE_DIR, else in keel/tune of the user's cache. They hold for this \
       device, its driver and these kernels; after a change of any of them Keel's own choices hold again. `keel devices` \
@@ -57,8 +58,10 @@ struct TuneCommand: AsyncParsableCommand {
   struct Row: Encodable {
     struct Candidate: Encodable {
       var variant: String
-      /// The time of the best before it divided by its own; nil when it is wrong.
+      /// The time of the best before it divided by its own; nil when it was not timed.
       var ratio: Figure
+      /// False when it cannot be merged as the best before it can, and is left for that.
+      var isMergeable = true
       /// What is wrong.
       var fault: String?
     }
@@ -106,7 +109,8 @@ struct TuneCommand: AsyncParsableCommand {
       let row = Row(outcome)
       rows.append(row)
       let others = row.candidates.map {
-        "\($0.variant) \($0.fault.map { "WRONG: \($0)" } ?? Text.ratio($0.ratio.value))"
+        "\($0.variant) "
+          + ($0.fault.map { "WRONG: \($0)" } ?? ($0.isMergeable ? Text.ratio($0.ratio.value) : "not mergeable"))
       }
       console.line(
         columns.line([
@@ -198,6 +202,7 @@ extension TuneCommand.Row {
       candidates: outcome.candidates.map { variant, verdict in
         switch verdict {
         case .faster(let ratio), .slower(let ratio): Candidate(variant: variant, ratio: Figure(ratio))
+        case .notMergeable: Candidate(variant: variant, ratio: Figure(nil), isMergeable: false)
         case .wrong(let fault): Candidate(variant: variant, ratio: Figure(nil), fault: fault)
         }
       })

@@ -35,6 +35,11 @@ extension ComputeContext {
     }
   }
 
+  /// Whether each of the launches can be part of a merged one.
+  public func areMergeable(_ launches: [BoundLaunch]) throws -> Bool {
+    try profile.isCPU && launches.allSatisfy { try programs.isMergeable($0) }
+  }
+
   private func schedule(_ launches: [BoundLaunch]) throws -> LaunchSchedule {
     try LaunchSchedule(launches, workers: profile.mostWorkers ?? 1, mayMerge: programs.isMergeable)
   }

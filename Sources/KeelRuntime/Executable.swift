@@ -63,6 +63,8 @@ public final class Executable {
   private let constants: Buffer
   let gradients: Buffer
   let activations: Buffer
+  /// What ``launches`` was compiled from.
+  private let boundLaunches: [BoundLaunch]
   /// The variables and buffers that the launches are bound to, current as of a generation of the store.
   private let bound: [(name: String, buffer: Buffer)]
   private var generation: Int
@@ -158,6 +160,7 @@ public final class Executable {
       let choice = try context.mergedLaunches(launches).joined(separator: "; ")
       FileHandle.standardError.write(Data("[executable] \(graph.name): launches by themselves; else \(choice)\n".utf8))
     }
+    boundLaunches = launches
     let compiled = try context.compile(launches, merges: merges)
     dump("launches", compiled.map(\.listing).joined(separator: "\n"))
 
@@ -189,6 +192,9 @@ public final class Executable {
       for _ in 0..<max(times, 0) { for launch in launches { try launch.enqueue(on: context.queue) } }
     }
   }
+
+  /// Whether all of its launches could be merged with others, as ``Options/merges`` asks for.
+  func isMergeable() throws -> Bool { try context.areMergeable(boundLaunches) }
 
   private func boundVariablesAreCurrent() -> Bool {
     generation = variables.generation
