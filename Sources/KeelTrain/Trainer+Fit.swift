@@ -59,7 +59,13 @@ extension Trainer {
     }
     lastTraining = (feed.shape(feed.slots[0], rows: plan.batches[0], steps: plan.steps), onNonFiniteLoss)
     // Drivers finish compiling a kernel when it is first enqueued: once here, so that no step waits for it.
-    try variables.preservingState { for executable in steps.joined() { try executable.run() } }
+    try variables.preservingState {
+      for executable in steps.joined() {
+        // Each as the first step of an epoch, which may have fewer steps than there are executables.
+        try variables.write(DataNames.train.cursor, HostTensor(zeros: Cursor.type))
+        try executable.run()
+      }
+    }
     let evaluation = try validation.map {
       try prepareEvaluation($0, batchSize: Self.evaluationBatchSize, placement)
     }

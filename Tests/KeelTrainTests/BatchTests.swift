@@ -16,6 +16,18 @@ extension TrainingTests {
         seed: 3)
     }
 
+    /// Before an epoch every executable is run once, for the driver's sake: with the rate of the first step, as there are
+    /// rates for the steps of an epoch only.
+    @Test func eachSizeOfBatchIsTriedAsTheFirstStep() throws {
+      for placement in [DataPlacement.resident, .streamed] {
+        let trainer = try trainer()
+        trainer.windowBytes = 1
+        try trainer.fit(clusters(50), epochs: 1, batchSize: 16, placement: placement) { _ in false }
+        #expect(try trainer.variables.read(DataNames.train.cursor).doubles.dropFirst() == [1, 1])
+        #expect(trainer.step == 0)
+      }
+    }
+
     @Test func theShortLastBatchCountsByItsSamples() throws {
       let data = try clusters(50)
       // Nothing is learnt and there is no batch norm, so training losses are evaluation losses.
