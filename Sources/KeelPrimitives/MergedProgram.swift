@@ -157,8 +157,11 @@ struct MergedProgram {
     var parts: [[LaunchSchedule.Phase]] = []
     var functions: Set<Function> = []
     var buffers: Set<ObjectIdentifier> = []
-    for phase in phases.flatMap({ $0.buffers.count > mostBuffers ? $0.singles : [$0] }) {
-      let newFunctions = Set(phase.branches.joined().map { Function(kernel: $0.kernel, spec: $0.spec) })
+    func fits(_ phase: LaunchSchedule.Phase) -> Bool {
+      phase.buffers.count <= mostBuffers && Self.functions(of: phase).count <= mostFunctions
+    }
+    for phase in phases.flatMap({ fits($0) ? [$0] : $0.singles }) {
+      let newFunctions = Self.functions(of: phase)
       if parts.isEmpty || functions.union(newFunctions).count > mostFunctions
         || buffers.union(phase.buffers).count > mostBuffers || parts[parts.count - 1].count == mostPhases
       {
@@ -173,8 +176,12 @@ struct MergedProgram {
   }
 
   private static let mostBuffers = 100
+  private static func functions(of phase: LaunchSchedule.Phase) -> Set<Function> {
+    Set(phase.branches.joined().map { Function(kernel: $0.kernel, spec: $0.spec) })
+  }
+
   /// Some keep 192 KiB of what they pack on the stack of a thread.
-  private static let mostFunctions = 32
+  static let mostFunctions = 32
   private static let mostPhases = 4000
 
   /// How often a worker looks whether a phase has ended before it leaves the launch: for some ten milliseconds, at 10 to

@@ -38,6 +38,20 @@ import Testing
     try results.map { try context.queue.read($0) }
   }
 
+  /// A compiler's patience: a list of launches with more kernels than that is cut, and stays in order.
+  @Test func listOfManyKernelsIsCut() {
+    let count = 2 * MergedProgram.mostFunctions + 3
+    let launches = (0..<count).map { index in
+      BoundLaunch(
+        label: "\(index)", kernel: "k\(index)", spec: ProgramSpec("record.cl", .float32), arguments: [], global: [1],
+        local: nil, flops: 0, bytes: 0)
+    }
+    let parts = MergedProgram.split([LaunchSchedule.Phase(branches: [launches])])
+    let labels = parts.map { $0.flatMap { $0.branches.joined().map(\.label) } }
+    #expect(labels.map(\.count) == [MergedProgram.mostFunctions, MergedProgram.mostFunctions, 3])
+    #expect(Array(labels.joined()) == launches.map(\.label))
+  }
+
   /// Workers without patience leave at the first phase that another is still at work on, launch after launch; those who
   /// stay do all of the work, and the next launch begins with all of them.
   @Test func whoLeavesEarlyLosesNothing() throws {
