@@ -137,7 +137,8 @@ struct MergedProgram {
           append(
             launch, function, tiles: position == 0 ? tiles : 0,
             items: branch.count == 1 ? launch.tiles.items : launch.items)
-          listing.append("  \(position == 0 ? "" : "  then ")\(launch.label)")
+          let path = launch.path.isEmpty ? "" : "  \(launch.path)"
+          listing.append("  \(position == 0 ? "" : "  then ")\(launch.label)\(path)")
         }
       }
       table += [0, -1]
@@ -175,11 +176,11 @@ struct MergedProgram {
     return parts
   }
 
-  private static let mostBuffers = 100
   private static func functions(of phase: LaunchSchedule.Phase) -> Set<Function> {
     Set(phase.branches.joined().map { Function(kernel: $0.kernel, spec: $0.spec) })
   }
 
+  private static let mostBuffers = 100
   /// Some keep 192 KiB of what they pack on the stack of a thread.
   static let mostFunctions = 32
   private static let mostPhases = 4000
