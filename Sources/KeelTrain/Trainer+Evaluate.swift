@@ -54,8 +54,10 @@ extension Trainer {
     try feed.begin()
     for window in feed.windows {
       try feed.open(window)
-      for (executable, count) in zip(prepared.executables[window.slot], window.counts) {
-        try executable.run(times: count)
+      for (number, burst) in window.bursts(ofSteps: Self.stepsPerWait).enumerated() {
+        // As in training no launch is longer than that; the last one is waited for below.
+        if number > 0 { try context.queue.finish() }
+        for (executable, count) in zip(prepared.executables[window.slot], burst) { try executable.run(times: count) }
       }
     }
     let figures = try variables.read(DataNames.evaluation.history).doubles

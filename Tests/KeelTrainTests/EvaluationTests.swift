@@ -41,6 +41,15 @@ extension TrainingTests {
       #expect(changed(trainer.model.bits, without.model.bits) == [])
     }
 
+    /// More batches than are in a launch.
+    @Test func manyBatches() throws {
+      let trainer = try trained()
+      let data = try clusters(2 * 130 + 1, seed: 6)
+      let (all, pairs) = (try trainer.evaluate(data), try trainer.evaluate(data, batchSize: 2))
+      #expect(pairs.count == 261 && pairs.accuracy == all.accuracy)
+      #expect(abs(pairs.loss - all.loss) < 1e-6)
+    }
+
     @Test func singleSamples() throws {
       let trainer = try trained()
       let data = try clusters(9, seed: 6)
