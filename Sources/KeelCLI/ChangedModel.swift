@@ -34,16 +34,6 @@ struct ChangeOptions: ParsableArguments {
   }
 }
 
-extension ModelFile {
-  /// The type that the model's values are stored in.
-  var dtype: DType { saved.model.state.first?.value.dtype.arithmetic ?? .float32 }
-
-  /// Uses a model on a device as it is: nothing is learnt, and values keep the type they are stored in.
-  func trainer(of model: Model, on device: Device) throws -> Trainer {
-    try Trainer(model, loss: description.loss, optimizer: SGD(learningRate: 0), on: device, dtype: dtype)
-  }
-}
-
 /// Evaluation on the test images of the old model and of the new one.
 struct Comparison: Encodable {
   struct Figures: Encodable {

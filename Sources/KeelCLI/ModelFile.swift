@@ -20,9 +20,16 @@ struct ModelFile {
   /// What the model is called in a table.
   var title: String { description.recipe.map { "\(path) (\($0))" } ?? path }
 
-  func trainer(on device: Device) throws -> Trainer {
-    // Nothing is learnt: an optimizer without state takes no room.
-    try Trainer(saved.model, loss: description.loss, optimizer: SGD(learningRate: 0), on: device)
+  /// The type in which the model's values are stored, or that in which those of a type of storage are computed.
+  private var dtype: DType { saved.model.state.first?.value.dtype.arithmetic ?? .float32 }
+
+  /// Uses a model on a device as it is: values keep the type they are stored in, and nothing is learnt, so an optimizer
+  /// without state takes no room.
+  ///
+  /// - Parameter model: one made of the saved one; nil for that itself.
+  func trainer(of model: Model? = nil, on device: Device) throws -> Trainer {
+    try Trainer(
+      model ?? saved.model, loss: description.loss, optimizer: SGD(learningRate: 0), on: device, dtype: dtype)
   }
 
   /// Throws unless samples of this shape, and where they have classes as many of them, are what the model was made for.

@@ -64,7 +64,7 @@ struct RecalibrateCommand: AsyncParsableCommand {
     let data = try await options.dataOptions.load(choice, console)
     try file.check(choice.title, sampleShape: data.test.featureShape, classCount: data.test.classCount)
 
-    let trainer = try file.trainer(of: file.saved.model, on: device)
+    let trainer = try file.trainer(on: device)
     let before = try trainer.evaluate(data.test)
     console.progress { _ in "recalibrating on \(device.name) …" }
     let start = Date()

@@ -1,5 +1,8 @@
 import Foundation
+import Keel
 import Testing
+
+@testable import KeelCLI
 
 extension ToolTests {
   /// `keel recalibrate` and `keel fold` on a model that `keel train` saved.
@@ -66,6 +69,24 @@ extension ToolTests {
       let plain = try tool.run("recalibrate", "m-folded.safetensors")
       #expect(plain.code == 1)
       #expect(plain.errors.contains("expects a network with running statistics, got none"), "\(plain.errors)")
+    }
+
+    /// What was learnt in double precision is evaluated in it.
+    @Test func valuesKeepTheirType() throws {
+      defer { tool.remove() }
+      let device = try Device.select()
+      guard device.hasFP64 else { return print("skipped: \(device.name) has no double precision") }
+      for dtype in [DType.float32, .float64] {
+        let model = Model(Linear(16, 10))
+        let trainer = try Trainer(model, loss: .softmaxCrossEntropy, optimizer: Adam(), on: device, dtype: dtype)
+        let description = SavedModel.Description(
+          network: try #require(model.configuration), loss: .softmaxCrossEntropy, sampleShape: [16], scale: 1,
+          classCount: 10, data: "dots")
+        try SavedModel(model, description).write(to: tool.path("typed.safetensors"))
+        let x = HostTensor(zeros: TensorType([2, 16], .uint8))
+        let outputs = try ModelFile(tool.path("typed.safetensors")).trainer(on: device).predict(x)
+        #expect(outputs == (try trainer.predict(x)) && outputs.dtype == dtype)
+      }
     }
 
     @Test func replacesTheModelOnlyWhenAskedTo() throws {
