@@ -55,8 +55,8 @@ public struct Expression: Hashable, Sendable {
     return nil
   }
 
-  /// Adds the nodes of the expression to a graph.
-  public func trace(_ inputs: [Tensor]) -> Tensor {
+  /// Adds the nodes of the expression to a graph. There are as many inputs as it has.
+  func trace(_ inputs: [Tensor]) -> Tensor {
     guard let builder = inputs.first?.builder else { preconditionFailure("an expression has an input") }
     var results: [Tensor] = []
     for instruction in instructions {

@@ -1,6 +1,7 @@
 import KeelCore
-import KeelGraph
 import Testing
+
+@testable import KeelGraph
 
 @Suite struct ExpressionTests {
   /// relu($0·$1 + 2)
