@@ -8,7 +8,8 @@ import KeelCore
 /// An entry's name is the SHA-256 of everything that can change the binary: the text after includes and slots, the
 /// options, platform, device, driver, Keel's own version, and the format of the entry. It holds the digest of its
 /// payload, so that one that was cut off or altered is rebuilt. Processes may share the folder: an entry is there whole or
-/// not at all. What was not used for longest goes when the folder has grown beyond its limit. The cache is an aid: what
+/// not at all. What was not used for longest goes when the folder has grown beyond its limit: that is looked at when the
+/// first entry is written, and again after every sixteenth. The cache is an aid: what
 /// can't be read or written is compiled again.
 ///
 /// The folder is `KEEL_CACHE_DIR`, else `keel/programs` in the user's cache; `KEEL_CACHE_DIR=` (empty) turns it off.
@@ -19,6 +20,7 @@ public struct BinaryCache: Sendable {
   public let folder: URL?
   /// What the entries may take together.
   let limitBytes: Int
+  private let writes = Counter()
 
   /// The cache that these variables name.
   ///
@@ -82,8 +84,8 @@ public struct BinaryCache: Sendable {
       return
     }
     if rename(temporary.path, file.path) != 0 { try? FileManager.default.removeItem(at: temporary) }
-    // To look through the folder takes longer than to write an entry: one in sixteen does.
-    if key.hasSuffix("0") { trim(folder) }
+    // To look through the folder takes longer than to write an entry. Most processes write few.
+    if writes.next() % 16 == 0 { trim(folder) }
   }
 
   /// Removes entries, and what interrupted processes left, from the one that was not used for longest until the rest is
@@ -104,6 +106,20 @@ public struct BinaryCache: Sendable {
     for entry in entries where total > limitBytes {
       try? FileManager.default.removeItem(at: entry.file)
       total -= entry.size
+    }
+  }
+
+  /// Of what copies of a cache do together.
+  private final class Counter: @unchecked Sendable {
+    private let lock = NSLock()
+    private var count = 0
+
+    /// 0, 1, …
+    func next() -> Int {
+      lock.withLock {
+        count += 1
+        return count - 1
+      }
     }
   }
 

@@ -133,12 +133,12 @@ import Testing
   @Test func whatWasNotUsedForLongestGoesFirst() throws {
     try withFolder { folder in
       let environment = ["KEEL_CACHE_DIR": folder.path]
-      // An entry of 1,000 bytes takes some more; three fit.
-      let cache = BinaryCache(environment: environment, limitBytes: 3500)
+      // An entry of 1,000 bytes takes some more; three fit. The first one that is written makes room.
+      var cache: BinaryCache { BinaryCache(environment: environment, limitBytes: 3500) }
       let binary = [UInt8](repeating: 7, count: 1000)
       let start = Date().addingTimeInterval(-1000)
-      /// The name of an entry: 64 hexadecimal digits, and one after which the folder is looked through.
-      func key(_ digit: String) -> String { String(repeating: digit, count: 63) + "0" }
+      /// The name of an entry: 64 hexadecimal digits.
+      func key(_ digit: String) -> String { String(repeating: digit, count: 64) }
       func age(_ key: String, _ seconds: Double) throws {
         let file = try #require(cache.file(key))
         try FileManager.default.setAttributes(
@@ -176,6 +176,23 @@ import Testing
 
   @Test func cacheThatIsOffOrCannotBeWrittenIsNoError() throws {
     try withFolder { folder in
+  /// Whatever the keys are, in one process and in many.
+  @Test func boundHolds() throws {
+    try withFolder { folder in
+      let environment = ["KEEL_CACHE_DIR": folder.path]
+      func key(_ number: Int) -> String { String(repeating: "b", count: 60) + String(1000 + number) }
+      func write(_ numbers: Range<Int>, _ cache: BinaryCache) {
+        for number in numbers { cache.write(key(number), [UInt8](repeating: 7, count: 1000)) }
+      }
+      write(0..<50, BinaryCache(environment: environment, limitBytes: 3500))
+      #expect(entries(folder).count <= 3 + 15)
+      for process in 0..<5 {
+        write(100 + process..<101 + process, BinaryCache(environment: environment, limitBytes: 3500))
+        #expect(entries(folder).count <= 3)
+      }
+    }
+  }
+
       // A file stands where the folder would be.
       try FileManager.default.createDirectory(
         at: folder.deletingLastPathComponent(), withIntermediateDirectories: true)
