@@ -29,15 +29,8 @@ public struct BinaryCache: Sendable {
     environment: [String: String] = ProcessInfo.processInfo.environment, limitBytes: Int = 256 << 20
   ) {
     self.limitBytes = limitBytes
-    if let directory = environment["KEEL_CACHE_DIR"] {
-      folder = directory.isEmpty ? nil : URL(fileURLWithPath: directory)
-    } else if let cache = environment["XDG_CACHE_HOME"], !cache.isEmpty {
-      folder = URL(fileURLWithPath: cache).appendingPathComponent("keel/programs")
-    } else if let home = environment["HOME"], !home.isEmpty {
-      folder = URL(fileURLWithPath: home).appendingPathComponent(".cache/keel/programs")
-    } else {
-      folder = nil
-    }
+    let directory = environment["KEEL_CACHE_DIR"] ?? UserCache.folder("programs", environment) ?? ""
+    folder = directory.isEmpty ? nil : URL(fileURLWithPath: directory)
   }
 
   /// Variables with which drivers compile differently.
@@ -109,6 +102,13 @@ public struct BinaryCache: Sendable {
     }
   }
 
+  /// Whether the cache gives such names: the folder may hold what belongs to others.
+  private static func isOwn(_ name: String) -> Bool {
+    let (stem, rest) = (name.utf8.prefix(64), name.utf8.dropFirst(64))
+    let isKey = stem.count == 64 && stem.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+    return isKey && (rest.elementsEqual(".clbin".utf8) || rest.count == 41 && rest.suffix(4).elementsEqual(".tmp".utf8))
+  }
+
   /// Of what copies of a cache do together.
   private final class Counter: @unchecked Sendable {
     private let lock = NSLock()
@@ -121,13 +121,6 @@ public struct BinaryCache: Sendable {
         return count - 1
       }
     }
-  }
-
-  /// Whether the cache gives such names: the folder may hold what belongs to others.
-  private static func isOwn(_ name: String) -> Bool {
-    let (stem, rest) = (name.utf8.prefix(64), name.utf8.dropFirst(64))
-    let isKey = stem.count == 64 && stem.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
-    return isKey && (rest.elementsEqual(".clbin".utf8) || rest.count == 41 && rest.suffix(4).elementsEqual(".tmp".utf8))
   }
 
   func file(_ key: String) -> URL? { folder?.appendingPathComponent(key + ".clbin") }

@@ -1,6 +1,7 @@
 import Crypto
 import Foundation
 import KeelCL
+import KeelCore
 import KeelKernels
 
 /// What `keel tune` found, on disk: a line of JSON for each choice.
@@ -64,16 +65,8 @@ public struct TuningDatabase: Sendable {
 
   /// The database that these variables name.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) {
-    func file(_ folder: String) -> URL { URL(fileURLWithPath: folder).appendingPathComponent("variants.jsonl") }
-    if let folder = environment["KEEL_TUNE_DIR"] {
-      self.file = folder.isEmpty ? nil : file(folder)
-    } else if let cache = environment["XDG_CACHE_HOME"], !cache.isEmpty {
-      self.file = file(cache + "/keel/tune")
-    } else if let home = environment["HOME"], !home.isEmpty {
-      self.file = file(home + "/.cache/keel/tune")
-    } else {
-      self.file = nil
-    }
+    let folder = environment["KEEL_TUNE_DIR"] ?? UserCache.folder("tune", environment) ?? ""
+    file = folder.isEmpty ? nil : URL(fileURLWithPath: folder).appendingPathComponent("variants.jsonl")
   }
 
   /// The entries in order, without those that a later one replaces, and what was wrong with the lines that are none.

@@ -21,6 +21,8 @@ import Testing
     #expect(BinaryCache(environment: ["KEEL_CACHE_DIR": "/a", "HOME": "/h"]).folder?.path == "/a")
     #expect(BinaryCache(environment: ["XDG_CACHE_HOME": "/x", "HOME": "/h"]).folder?.path == "/x/keel/programs")
     #expect(BinaryCache(environment: ["HOME": "/h"]).folder?.path == "/h/.cache/keel/programs")
+    #expect(
+      BinaryCache(environment: ["XDG_CACHE_HOME": "x", "HOME": "/h"]).folder?.path == "/h/.cache/keel/programs")
     #expect(BinaryCache(environment: ["KEEL_CACHE_DIR": "", "HOME": "/h"]).folder == nil)
     #expect(BinaryCache(environment: [:]).folder == nil)
   }
@@ -174,8 +176,6 @@ import Testing
     }
   }
 
-  @Test func cacheThatIsOffOrCannotBeWrittenIsNoError() throws {
-    try withFolder { folder in
   /// Whatever the keys are, in one process and in many.
   @Test func boundHolds() throws {
     try withFolder { folder in
@@ -193,6 +193,8 @@ import Testing
     }
   }
 
+  @Test func cacheThatIsOffOrCannotBeWrittenIsNoError() throws {
+    try withFolder { folder in
       // A file stands where the folder would be.
       try FileManager.default.createDirectory(
         at: folder.deletingLastPathComponent(), withIntermediateDirectories: true)

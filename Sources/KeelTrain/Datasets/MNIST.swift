@@ -65,9 +65,7 @@ public enum MNIST {
   public static func cacheDirectory(
     environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> String {
-    // The XDG specification asks that a relative path be ignored.
-    if let cache = environment["XDG_CACHE_HOME"], cache.hasPrefix("/") { return cache + "/keel/mnist" }
-    return (environment["HOME"] ?? NSHomeDirectory()) + "/.cache/keel/mnist"
+    UserCache.folder("mnist", environment) ?? NSHomeDirectory() + "/.cache/keel/mnist"
   }
 
   /// Downloads the files that a folder lacks, each checked by the SHA-256 of its unpacked bytes.
