@@ -25,7 +25,7 @@ public final class ComputeContext {
   ) throws {
     self.device = device
     let source = KernelSource(directory: environment["KEEL_KERNELS_DIR"])
-    let debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
+    let debugLevel = try Self.debugLevel(environment)
     self.profile =
       profile
       ?? {
@@ -39,6 +39,15 @@ public final class ComputeContext {
     programs = ProgramLibrary(
       context: context, source: source, cache: BinaryCache(environment: environment),
       showsSources: debugLevel > 1)
+  }
+
+  /// What `KEEL_DEBUG` says: 0 where it is not set or empty. Throws for what is none of its levels.
+  public static func debugLevel(_ environment: [String: String]) throws -> Int {
+    let text = environment["KEEL_DEBUG"] ?? ""
+    guard let level = text.isEmpty ? 0 : Int(text), (0...2).contains(level) else {
+      throw PrimitiveError("context", "KEEL_DEBUG expects 0, 1 or 2, got \(text)")
+    }
+    return level
   }
 
   private init(_ other: ComputeContext, profile: DeviceProfile) {

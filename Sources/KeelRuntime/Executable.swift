@@ -30,19 +30,28 @@ public final class Executable {
     /// Whether the device's queue keeps times, for ``Executable/timeline(runs:)``. It costs a little on every launch.
     public var profiles = false
 
+    /// What is wrong with a variable of the environment.
+    private(set) var fault: String?
+
     public init() {}
 
-    /// As `KEEL_FUSE`, `KEEL_PASSES`, `KEEL_OMIT`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say.
+    /// As `KEEL_FUSE`, `KEEL_PASSES`, `KEEL_OMIT`, `KEEL_MERGE`, `KEEL_DUMP` and `KEEL_DEBUG` say. What they cannot
+    /// say is an error of every executable.
     public init(environment: [String: String]) {
-      fuses = environment["KEEL_FUSE"] != "0"
-      merges = fuses && environment["KEEL_MERGE"] != "0"
+      func isOn(_ variable: String) -> Bool {
+        let text = environment[variable] ?? ""
+        if !["", "0", "1"].contains(text) { fault = "[executable] \(variable) expects 0 or 1, got \(text)" }
+        return text != "0"
+      }
+      fuses = isOn("KEEL_FUSE")
+      merges = isOn("KEEL_MERGE") && fuses
       func names(_ variable: String) -> Set<String> {
         Set((environment[variable] ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
       }
       addedPasses = names("KEEL_PASSES")
       omittedPasses = Pipeline.unproven.subtracting(addedPasses).union(names("KEEL_OMIT"))
       dumps = names("KEEL_DUMP")
-      debugLevel = environment["KEEL_DEBUG"].flatMap { Int($0) } ?? 0
+      do { debugLevel = try ComputeContext.debugLevel(environment) } catch { fault = "\(error)" }
     }
 
     public static var environment: Options { Options(environment: ProcessInfo.processInfo.environment) }
@@ -249,6 +258,7 @@ public final class Executable {
 
   /// Throws where an option names what does not exist, and would have no effect.
   private static func check(_ options: Options) throws {
+    if let fault = options.fault { throw ExecutableError(fault) }
     if let stage = options.dumps.subtracting(stages).min() {
       throw ExecutableError(
         "[executable] KEEL_DUMP expects stages out of \(stages.joined(separator: ", ")), got \(stage)")

@@ -82,9 +82,30 @@ import Testing
     let options = Executable.Options(
       environment: ["KEEL_FUSE": "0", "KEEL_DUMP": "trace,plan", "KEEL_DEBUG": "2"])
     #expect(!options.fuses && options.dumps == ["trace", "plan"] && options.debugLevel == 2)
-    #expect(Executable.Options(environment: ["KEEL_FUSE": "1", "KEEL_DEBUG": "much"]).fuses)
+    #expect(Executable.Options(environment: ["KEEL_FUSE": "1", "KEEL_DEBUG": ""]).fuses)
     #expect(
       standard.merges && !Executable.Options().merges && !Executable.Options(environment: ["KEEL_MERGE": "0"]).merges)
+  }
+
+  @Test func valuesThatAreNone() throws {
+    let graph = try doubling()
+    let context = try #require(Devices.contexts.first)
+    let store = try VariableStore.filled(for: graph, context)
+    for (variable, value, expected) in [
+      ("KEEL_FUSE", "off", "[executable] KEEL_FUSE expects 0 or 1, got off"),
+      ("KEEL_MERGE", "2", "[executable] KEEL_MERGE expects 0 or 1, got 2"),
+      ("KEEL_DEBUG", "much", "[context] KEEL_DEBUG expects 0, 1 or 2, got much"),
+      ("KEEL_DEBUG", "3", "[context] KEEL_DEBUG expects 0, 1 or 2, got 3"),
+    ] {
+      let options = Executable.Options(environment: [variable: value])
+      let error = #expect(throws: ExecutableError.self) { try Executable(graph, variables: store, options: options) }
+      #expect(error?.description == expected)
+    }
+    let error = #expect(throws: PrimitiveError.self) {
+      try ComputeContext(
+        context.device, environment: ["KEEL_DEBUG": "much", "KEEL_CACHE_DIR": "", "KEEL_TUNE_DIR": ""])
+    }
+    #expect(error?.description == "[context] KEEL_DEBUG expects 0, 1 or 2, got much")
   }
 
   /// Stages and families that do not exist would have no effect.
