@@ -37,7 +37,8 @@ struct Tool {
     try Data(bytes).write(to: folder.appendingPathComponent(name))
   }
 
-  /// Runs to the end. What the machine's user has set is left out, but for the device to test on.
+  /// Runs to the end. What the machine's user has set is left out, but for the device to test on, and what
+  /// `scripts/test` sets for all tests, `KEEL_MERGE` and `KEEL_TUNE_DIR`.
   func run(_ arguments: String..., environment: [String: String] = [:]) throws -> Outcome {
     try run(arguments, environment: environment)
   }
