@@ -11,7 +11,7 @@ struct TrainCommand: AsyncParsableCommand {
         mnist-plain  the same without batch norm
         hands-on     batch norm first and before each activation: 300 ELU, 100 ELU
 
-      Ctrl-C stops after the step at hand and saves; exit code \(Interruption.exitCode). A loss that is not finite stops, \
+      Ctrl-C stops within 64 steps and saves; exit code \(Interruption.exitCode). A loss that is not finite stops, \
       too, and the model is saved as it was before that step; exit code 1.
       """)
 
