@@ -8,7 +8,8 @@ struct BenchStartupCommand: AsyncParsableCommand {
     abstract: "Times the way from the start of a process to the end of its first training step.",
     discussion: """
       Each run is a process of its own that takes one step of 32 samples of 28×28. Cold runs have new, empty folders for \
-      Keel's compiled kernels and for the driver's own; warm ones those of the last cold run. The time is made of
+      Keel's compiled kernels and for those that PoCL, NVIDIA's driver and whoever heeds XDG_CACHE_HOME keep; warm ones \
+      those of the last cold run. The time is made of
 
         process   until the tool's first statement: loading it, parsing the arguments
         platform  OpenCL's loader and drivers, until there is a device
@@ -121,7 +122,7 @@ struct BenchStartupCommand: AsyncParsableCommand {
       try ChildProcess.ownExecutable(), arguments,
       environment: [
         "KEEL_CACHE_DIR": caches.path("keel"), "POCL_CACHE_DIR": caches.path("pocl"),
-        "XDG_CACHE_HOME": caches.path("xdg"),
+        "CUDA_CACHE_PATH": caches.path("cuda"), "XDG_CACHE_HOME": caches.path("xdg"),
       ])
     return try JSONDecoder().decode(Marks.self, from: child.output())
   }
