@@ -195,6 +195,12 @@ extension ToolTests {
       #expect(outcome.code == 1)
       #expect(outcome.errors.contains("torch, jax of \(tool.path("python"))"), "\(outcome.errors)")
 
+      // Products need none of them.
+      outcome = try tool.run(
+        "bench", "--compare", "--peers", scripts, "--python", tool.path("python"), "--part", "products", "--device",
+        "no such device")
+      #expect(outcome.code != 0 && !outcome.errors.contains("torch"), "\(outcome.errors)")
+
       outcome = try tool.run("bench", "--compare", "--peers", tool.folder.path)
       #expect(outcome.code == 1)
       #expect(outcome.errors.contains("measure.py"), "\(outcome.errors)")

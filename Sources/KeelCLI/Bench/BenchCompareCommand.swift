@@ -17,7 +17,8 @@ struct BenchCompareCommand: AsyncParsableCommand {
       smallest times and of the medians: above 1 Keel is faster, or smaller. What each does in a step is written in \
       Benchmarks/peers/README.md.
 
-      Nothing is timed unless everything is there: Benchmarks/peers/setup makes the peers' Python environment, once.
+      Nothing is timed unless everything that the parts need is there; products need OpenBLAS only. \
+      Benchmarks/peers/setup makes the peers' Python environment, once.
       """, shouldDisplay: false)
 
   @Flag(help: "Compare with PyTorch, JAX and OpenBLAS.")
@@ -60,7 +61,7 @@ struct BenchCompareCommand: AsyncParsableCommand {
     let console = Console(json: options.json)
     let parts = parts.isEmpty ? ComparedPart.allCases : parts
     let peers = try Peers(folder: self.peers, python: python, timeout: timeout)
-    let missing = peers.missing + parts.compactMap(\.missing)
+    let missing = (parts.contains(where: \.needsPeers) ? peers.missing : []) + parts.compactMap(\.missing)
     guard missing.isEmpty else {
       throw CommandError("bench", "--compare misses\n" + missing.map { "  \($0)" }.joined(separator: "\n"))
     }
@@ -90,6 +91,9 @@ struct BenchCompareCommand: AsyncParsableCommand {
 /// What `keel bench --compare` compares.
 enum ComparedPart: String, CaseIterable, ExpressibleByArgument, Encodable {
   case steps, evaluation, mnist, products
+
+  /// Whether it needs Python with PyTorch and JAX.
+  fileprivate var needsPeers: Bool { self != .products }
 
   /// What it needs besides Python, when that is not there.
   fileprivate var missing: String? {
