@@ -26,8 +26,11 @@ enum Text {
 
   static func percent(_ share: Double) -> String { String(format: "%.1f %%", share * 100) }
 
+  /// In milliseconds or microseconds where the third decimal says too little.
   static func seconds(_ value: Double) -> String {
-    String(format: value < 1 ? "%.3f s" : value < 100 ? "%.2f s" : "%.0f s", value)
+    if value < 0.00099995 { return String(format: "%.0f µs", value * 1e6) }
+    if value < 0.0099995 { return String(format: "%.2f ms", value * 1e3) }
+    return String(format: value < 1 ? "%.3f s" : value < 100 ? "%.2f s" : "%.0f s", value)
   }
 
   /// Of operations or bytes, in billions a second.

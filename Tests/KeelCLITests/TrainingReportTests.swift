@@ -84,6 +84,6 @@ import Testing
       EpochTable.line($0, of: 10)
     }
     for line in lines { #expect(line.count == EpochTable.header.count, "\(line)") }
-    #expect(lines[0] == "1/10           0.5000    0.7500      0.2500    0.8750   0.001 s")
+    #expect(lines[0] == "1/10           0.5000    0.7500      0.2500    0.8750   1.00 ms")
   }
 }
