@@ -8,7 +8,8 @@
 // A stride of 0 repeats, so a broadcast to out's shape is the same kernel.
 //
 //   transpose_rows   CPU: a work-item per row of out; global [n2, n0 * n1], local [1, 1]
-//   transpose_each   any device: a work-item per element; global [n3, n2, n0 * n1], or rounded up in the first two
+//   transpose_each   any device: a work-item per element; global [n0 * n1 * n2 * n3], or rounded up. Drivers have few
+//                    groups on the other axes
 
 #include "real.clh"
 
@@ -28,7 +29,8 @@ KEEL_CPU __kernel void transpose_rows(
 __kernel void transpose_each(
     __global ELEMENT* restrict out, __global const ELEMENT* restrict in, int n0, int n1, int n2, int n3, int s0, int s1,
     int s2, int s3) {
-  const size_t i3 = get_global_id(0), i2 = get_global_id(1), i0 = get_global_id(2) / n1, i1 = get_global_id(2) % n1;
-  if (i3 >= n3 || i2 >= n2) return;
-  out[(get_global_id(2) * n2 + i2) * n3 + i3] = in[i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3];
+  const size_t i = get_global_id(0), row = i / n3, plane = row / n2;
+  const size_t i3 = i % n3, i2 = row % n2, i1 = plane % n1, i0 = plane / n1;
+  if (i0 >= n0) return;
+  out[i] = in[i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3];
 }

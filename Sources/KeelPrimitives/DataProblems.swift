@@ -105,10 +105,8 @@ public struct TransposeProblem: KernelProblem {
       ]
     },
     Variant("naive") { problem, operands, context in
-      let e = problem.extents
-      return [
-        try problem.bind("transpose_each", operands, context, global: [e[3], e[2], e[0] * e[1]], isSingleItem: false)
-      ]
+      let count = problem.extents.reduce(1, *)
+      return [try problem.bind("transpose_each", operands, context, global: [count], isSingleItem: false)]
     },
   ]
 
