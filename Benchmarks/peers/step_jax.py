@@ -139,9 +139,17 @@ def make_evaluation(form, recipe, batch_size):
 
         return lambda: jax.block_until_ready(whole(trained, batches, rest))
 
-    single = jax.jit(figures)
+    single = jax.jit(lambda sums, trained, x, y: sums + figures(trained, x, y))
     pairs = [(images[i : i + batch_size], labels[i : i + batch_size]) for i in range(0, count, batch_size)]
-    return lambda: sum(jax.block_until_ready([single(trained, x, y) for x, y in pairs]))
+    zeros = jnp.zeros(2)
+
+    def work():
+        sums = zeros
+        for x, y in pairs:
+            sums = single(sums, trained, x, y)
+        return jax.block_until_ready(sums)
+
+    return work
 
 
 def make(work, form, recipe, batch_size):
