@@ -61,6 +61,17 @@ public struct Constant: OperationRules {
     for value in values { hasher.combine(value.bitPattern) }
   }
 
+  /// Whether a type has a value; floating-point types round.
+  static func has(_ dtype: DType, _ value: Double) -> Bool {
+    let limits: ClosedRange<Double>? =
+      switch dtype {
+      case .float32, .float64, .float16, .bfloat16: nil
+      case .int32: Double(Int32.min)...Double(Int32.max)
+      case .uint8: 0...255
+      }
+    return limits.map { value == value.rounded() && $0.contains(value) } ?? true
+  }
+
   /// The value that all elements have, if it is one.
   public var splat: Double? { values.count == 1 ? values[0] : nil }
 
@@ -76,13 +87,7 @@ public struct Constant: OperationRules {
     guard values.count == 1 || values.count == type.count else {
       throw GraphError(name, "\(type) expects 1 or \(type.count) values, got \(values.count)")
     }
-    let limits: ClosedRange<Double>? =
-      switch type.dtype {
-      case .float32, .float64, .float16, .bfloat16: nil
-      case .int32: Double(Int32.min)...Double(Int32.max)
-      case .uint8: 0...255
-      }
-    if let limits, let stranger = values.first(where: { $0 != $0.rounded() || !limits.contains($0) }) {
+    if let stranger = values.first(where: { !Self.has(type.dtype, $0) }) {
       throw GraphError(name, "\(type) expects integers of its range, got \(stranger)")
     }
     return [type]

@@ -25,9 +25,9 @@ private func canonical(
   let numbers = inputs.map { rewriter.splat($0) }
 
   let known = numbers.compactMap { $0 }
-  if known.count == numbers.count {
-    // In double, then rounded once to the type.
-    let value = operation.function.row.host(known)
+  // In double, then rounded once to the type. Integers that go beyond theirs are left to the device.
+  let value = known.count == numbers.count ? operation.function.row.host(known) : nil
+  if let value, Constant.has(type.dtype, value) {
     return try rewriter.append(.constant(Constant(type: type, values: [value])), [], path: node.path)
   }
 

@@ -37,6 +37,16 @@ func text(after pass: Pass, _ body: (GraphBuilder) -> Tensor) throws -> String {
     #expect(try after { _, x in x * 0.0 }.contains("multiply"))
   }
 
+  /// What goes beyond a type of integers is whatever the device makes of it.
+  @Test func integersBeyondTheirTypeAreNotFolded() throws {
+    func after(_ body: (Tensor) -> Tensor) throws -> String {
+      try text(after: .canonicalize) { body($0.constant(Double(Int32.max), [4], .int32)) }
+    }
+    #expect(try after { $0 + 1.0 }.contains("add"))
+    #expect(try after { -$0 - 2.0 }.contains("subtract"))
+    #expect(try !after { $0 - 1.0 }.contains("subtract"))
+  }
+
   @Test func constantsAreFolded() throws {
     let folded = try after { b, x in (b.constant(2) * 3.0 + b.constant(4, [3])).elementwise(.squareRoot) + x }
     #expect(
