@@ -99,7 +99,7 @@ public struct Graph: Hashable, Sendable {
   private func verifyTypes(_ index: Int, _ node: Node) throws(GraphError) {
     let name = node.operation.rules.name
     let types: [TensorType]
-    do { types = try node.operation.rules.outputTypes(node.inputs.map { type(of: $0) }) } catch {
+    do { types = try node.operation.rules.checkedTypes(node.inputs.map { type(of: $0) }) } catch {
       throw GraphError(error.operation, path: node.path, error.message)
     }
     guard types == node.types else {

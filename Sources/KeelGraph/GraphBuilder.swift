@@ -116,7 +116,7 @@ public final class GraphBuilder {
     if error == nil {
       if ownsAll(inputs, rules.name, "operand ") {
         do throws(GraphError) {
-          let types = try rules.outputTypes(inputs.map(\.type))
+          let types = try rules.checkedTypes(inputs.map(\.type))
           nodes.append(Node(operation: operation, inputs: inputs.map(\.value), types: types, path: path))
           return results(of: nodes.count - 1)
         } catch {

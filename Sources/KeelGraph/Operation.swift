@@ -23,6 +23,22 @@ public protocol OperationRules: Hashable, Sendable {
   var inPlace: [(output: Int, operand: Int)] { get }
 }
 
+extension OperationRules {
+  /// The types of the results. Throws for one that no memory holds too: below that, products of extents and sums of
+  /// sizes are within an `Int`, in all that is made of a graph.
+  func checkedTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
+    let types = try outputTypes(inputs)
+    for type in types {
+      // An extent of 0 leaves products of the others.
+      let extents = Shape(type.shape.dimensions.map { max($0, 1) })
+      guard TensorType(extents, type.dtype).byteCount <= 1 << 48 else {
+        throw GraphError(name, "expects results of at most 2⁴⁸ bytes, got \(type)")
+      }
+    }
+    return types
+  }
+}
+
 /// What a gradient rule sees: operands, results, and the cotangent of each result (nil where none arrived).
 public struct GradientContext {
   public let inputs: [Tensor]

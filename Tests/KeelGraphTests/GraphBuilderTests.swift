@@ -34,6 +34,27 @@ import Testing
     #expect(builder.error?.description == "[batchNormTraining] expects 3 channels on axis 1, got [8, 4]")
   }
 
+  /// Sizes that no memory has are refused where they arise, not trapped on where they are multiplied.
+  @Test func resultsThatNoMemoryHolds() {
+    let huge = Int.max / 2
+    #expect(
+      refusal { _ = $0.input("x", f32(huge, 3)) }
+        == "[x] layer: expects results of at most 2⁴⁸ bytes, got f32[\(huge), 3]")
+    #expect(
+      refusal { _ = $0.input("x", f32(0, huge, 3)) }
+        == "[x] layer: expects results of at most 2⁴⁸ bytes, got f32[0, \(huge), 3]")
+    let side = 1 << 40
+    #expect(
+      refusal { _ = $0.input("a", f32(side, 1)).matMul($0.input("b", f32(1, side))).sum().elementwise(.relu) }
+        == "[matMul] layer: expects results of at most 2⁴⁸ bytes, got f32[\(side), \(side)]")
+    #expect(
+      refusal { _ = $0.constant(1, Shape([side, side])) }
+        == "[constant] layer: expects results of at most 2⁴⁸ bytes, got f32[\(side), \(side)]")
+    let builder = GraphBuilder()
+    builder.output("y", builder.input("x", f32(1 << 46)).sum())
+    #expect(builder.error == nil)
+  }
+
   @Test func operandOfAnotherGraph() {
     let other = GraphBuilder()
     let stranger = other.input("s", f32(2, 3))
