@@ -13,7 +13,7 @@ struct TuneCommand: AsyncParsableCommand {
       along.
 
       Choices are kept as lines of JSON in $KEEL_TUNE_DIR, else in keel/tune of the user's cache. They hold for this \
-      device, its driver and these kernels; after a change of any of them Keel's own choices hold again. `keel devices` \
+      device, its driver, this version of Keel and its kernels; after a change of any of them Keel's own choices hold again. `keel devices` \
       and the head of `keel train` say how many are in use.
       """)
 
@@ -177,7 +177,7 @@ struct TuneCommand: AsyncParsableCommand {
     let devices = (try? Device.all()) ?? []
     let rows = entries.map { entry in
       let isUsed = devices.contains { entry.holds(for: $0, kernels: kernels) }
-      let reason = entry.isKnown ? "other device, driver or kernels" : "there is no such variant"
+      let reason = entry.isKnown ? "other device, driver, version or kernels" : "there is no such variant"
       return [
         entry.family, entry.bucket, entry.variant, "\(Text.ratio(entry.ratio)) × \(entry.against)",
         isUsed && entry.isKnown ? entry.device : "not used: \(reason) (\(entry.device))",

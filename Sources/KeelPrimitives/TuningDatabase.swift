@@ -6,8 +6,8 @@ import KeelKernels
 
 /// What `keel tune` found, on disk: a line of JSON for each choice.
 ///
-/// A choice holds for the device, the driver and the texts of all kernels that it was measured with; others stay where
-/// they are and are not used. Lines are only ever added, each in one piece, so that processes may share the file; of two
+/// A choice holds for the device, the driver, the version of Keel and the texts of all kernels that it was measured with;
+/// others stay where they are and are not used. Lines are only ever added, each in one piece, so that processes may share the file; of two
 /// for the same problem, device, driver and kernels the later one counts. Lines that cannot be read are left out, with a
 /// reason.
 ///
@@ -29,7 +29,7 @@ public struct TuningDatabase: Sendable {
     public var device: String
     /// Versions of platform and driver.
     public var driver: String
-    /// A digest of all kernels' texts.
+    /// A digest of Keel's version, to which sizes of launches belong, and all kernels' texts.
     public var kernels: String
 
     /// The line of these values.
@@ -145,9 +145,10 @@ public struct TuningDatabase: Sendable {
     try digest(of: KernelSource(directory: environment["KEEL_KERNELS_DIR"]))
   }
 
-  /// Of the names and texts of all kernels: 16 hexadecimal digits.
-  static func digest(of source: KernelSource) throws -> String {
+  /// Of Keel's version and the names and texts of all kernels: 16 hexadecimal digits.
+  static func digest(of source: KernelSource, version: String = keelVersion) throws -> String {
     var hash = SHA256()
+    hash.update(data: Data("\(version)\n".utf8))
     for name in KernelSource.names {
       let text = try source.text(name)
       hash.update(data: Data("\(name) \(text.utf8.count)\n\(text)".utf8))

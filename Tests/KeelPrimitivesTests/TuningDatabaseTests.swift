@@ -1,7 +1,9 @@
 import Foundation
 import KeelCL
-import KeelPrimitives
+import KeelKernels
 import Testing
+
+@testable import KeelPrimitives
 
 @Suite struct TuningDatabaseTests {
   /// A database in a folder of its own.
@@ -19,6 +21,14 @@ import Testing
     TuningDatabase.Entry(
       key: problem.key, variant: variant, against: "direct", ratio: 1.5, device: device,
       kernels: try kernels ?? TuningDatabase.kernels())
+  }
+
+  /// Sizes of launches are not in the kernels' texts.
+  @Test func choicesAreOfAVersion() throws {
+    let source = KernelSource(directory: nil)
+    let own = try TuningDatabase.digest(of: source)
+    #expect(own == (try TuningDatabase.kernels(environment: [:])) && own.count == 16)
+    #expect(try TuningDatabase.digest(of: source, version: "0.0.0") != own)
   }
 
   @Test func keyRoundsSizesUp() {
