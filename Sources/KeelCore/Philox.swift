@@ -21,31 +21,52 @@ public struct Philox: Sendable {
 
   /// One block of the function: four words from a 128-bit counter and a 64-bit key.
   public static func block(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
-    var c = counter
-    var k = key
+    // Scalars, which the processor has several blocks of under way.
+    var (c0, c1, c2, c3) = (counter.x, counter.y, counter.z, counter.w)
+    var (k0, k1) = (key.x, key.y)
     for _ in 0..<10 {
-      let a = UInt64(c[0]) * 0xD251_1F53
-      let b = UInt64(c[2]) * 0xCD9E_8D57
-      c = SIMD4(
-        UInt32(truncatingIfNeeded: b >> 32) ^ c[1] ^ k[0], UInt32(truncatingIfNeeded: b),
-        UInt32(truncatingIfNeeded: a >> 32) ^ c[3] ^ k[1], UInt32(truncatingIfNeeded: a))
-      k = k &+ SIMD2(0x9E37_79B9, 0xBB67_AE85)
+      let a = UInt64(c0) * 0xD251_1F53
+      let b = UInt64(c2) * 0xCD9E_8D57
+      (c0, c1, c2, c3) = (
+        UInt32(truncatingIfNeeded: b >> 32) ^ c1 ^ k0, UInt32(truncatingIfNeeded: b),
+        UInt32(truncatingIfNeeded: a >> 32) ^ c3 ^ k1, UInt32(truncatingIfNeeded: a)
+      )
+      (k0, k1) = (k0 &+ 0x9E37_79B9, k1 &+ 0xBB67_AE85)
     }
-    return c
+    return SIMD4(c0, c1, c2, c3)
+  }
+
+  private mutating func nextBlock() -> SIMD4<UInt32> {
+    defer { counter += 1 }
+    return Self.block(
+      counter: SIMD4(
+        UInt32(truncatingIfNeeded: counter), UInt32(truncatingIfNeeded: counter >> 32),
+        UInt32(truncatingIfNeeded: stream), UInt32(truncatingIfNeeded: stream >> 32)), key: key)
   }
 
   /// The stream's next 32 bits.
   public mutating func nextWord() -> UInt32 {
     if next == 4 {
-      block = Self.block(
-        counter: SIMD4(
-          UInt32(truncatingIfNeeded: counter), UInt32(truncatingIfNeeded: counter >> 32),
-          UInt32(truncatingIfNeeded: stream), UInt32(truncatingIfNeeded: stream >> 32)), key: key)
-      counter += 1
+      block = nextBlock()
       next = 0
     }
     defer { next += 1 }
     return block[next]
+  }
+
+  /// The stream's next words into the first `count` places.
+  mutating func fill(_ words: inout [UInt32], _ count: Int) {
+    var filled = 0
+    while filled < count {
+      if next == 4, count - filled >= 4 {
+        let block = nextBlock()
+        for index in 0..<4 { words[filled + index] = block[index] }
+        filled += 4
+      } else {
+        words[filled] = nextWord()
+        filled += 1
+      }
+    }
   }
 
   /// Uniform in [0, 1) with 24 random bits, so that every value is exact in single precision.
@@ -77,23 +98,5 @@ public struct Philox: Sendable {
       let product = (UInt64(nextWord()) << 32 | UInt64(nextWord())).multipliedFullWidth(by: bound)
       if product.low >= threshold { return Int(product.high) }
     }
-  }
-
-  /// A random order of 0..<count (Fisher–Yates). Empty for a count of 0 or less, and for one above 2³¹, whose indices an
-  /// `Int32` cannot hold.
-  public mutating func permutation(_ count: Int) -> [Int32] {
-    guard count > 0, Int32(exactly: count - 1) != nil else { return [] }
-    var order = (0..<count).map { Int32(truncatingIfNeeded: $0) }
-    // Drawn ahead, so that the swaps, which go anywhere in memory, are close together and wait for it side by side.
-    var drawn = [Int](repeating: 0, count: 256)
-    var span = order.mutableSpan
-    var last = count - 1
-    while last > 0 {
-      let length = min(last, drawn.count)
-      for index in 0..<length { drawn[index] = nextIndex(below: last - index + 1) }
-      for index in 0..<length { span.swapAt(last - index, drawn[index]) }
-      last -= length
-    }
-    return order
   }
 }

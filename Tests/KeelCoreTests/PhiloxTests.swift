@@ -1,5 +1,6 @@
-import KeelCore
 import Testing
+
+@testable import KeelCore
 
 @Suite struct PhiloxTests {
   /// Known answers of philox4x32-10 from the Random123 library's `kat_vectors`.
@@ -94,29 +95,75 @@ import Testing
   }
 
   /// By the textbook, one draw and one swap after the other.
-  @Test(arguments: [1, 2, 255, 256, 257, 258, 1797]) func permutationIsFisherAndYates(count: Int) {
+  private func fisherAndYates(_ order: [Int32], _ generator: inout Philox) -> [Int32] {
+    var order = order
+    for last in stride(from: order.count - 1, to: 0, by: -1) {
+      order.swapAt(last, generator.nextIndex(below: last + 1))
+    }
+    return order
+  }
+
+  @Test(arguments: [1, 2, 255, 256, 257, 258, 1797, Philox.shuffledWhole])
+  func permutationIsFisherAndYates(count: Int) {
     var (generator, other) = (Philox(seed: 5, stream: 2), Philox(seed: 5, stream: 2))
-    var order = (0..<Int32(count)).map { $0 }
-    for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, other.nextIndex(below: last + 1)) }
-    #expect(generator.permutation(count) == order)
+    // The permutation begins within a block of the generator.
+    for _ in 0..<count % 4 { #expect(generator.nextWord() == other.nextWord()) }
+    #expect(generator.permutation(count) == fisherAndYates((0..<Int32(count)).map { $0 }, &other))
     #expect(generator.nextWord() == other.nextWord())
   }
 
-  @Test(arguments: [0, 1, 2, 1797, 60_000]) func permutationIsAPermutation(count: Int) {
-    var generator = Philox(seed: 5)
+  /// By the textbook: a byte for each index, from the low one of a word on, says which of 256 pieces it is dealt to, and
+  /// each piece is shuffled.
+  @Test(arguments: [5, 1023, 1024, 1025, 100_000]) func permutationInPieces(count: Int) {
+    var (generator, other) = (Philox(seed: 5, stream: 2), Philox(seed: 5, stream: 2))
+    let order = generator.permutation(count, shuffledWhole: count - 1)
+    var word: UInt32 = 0
+    var pieces = [[Int32]](repeating: [], count: 256)
+    for index in 0..<count {
+      word = index % 4 == 0 ? other.nextWord() : word >> 8
+      pieces[Int(word & 255)].append(Int32(index))
+    }
+    var expected: [Int32] = []
+    for piece in pieces { expected += fisherAndYates(piece, &other) }
+    #expect(order == expected)
+    #expect(generator.nextWord() == other.nextWord())
+  }
+
+  @Test(arguments: [0, 1, 2, 1797, 60_000, Philox.shuffledWhole + 1, 300_007])
+  func permutationIsAPermutation(count: Int) {
+    var (generator, same, other) = (Philox(seed: 5), Philox(seed: 5), Philox(seed: 5, stream: 1))
     let order = generator.permutation(count)
+    #expect(same.permutation(count) == order)
     #expect(order.sorted() == (0..<Int32(count)).map { $0 })
     if count > 100 {
       #expect(order != order.sorted())
       #expect(generator.permutation(count) != order)
+      #expect(other.permutation(count) != order)
     }
   }
 
-  @Test func everyOrderIsAsLikely() {
+  @Test(arguments: [Philox.shuffledWhole, 4, 3]) func everyOrderIsAsLikely(shuffledWhole: Int) {
     var generator = Philox(seed: 9)
     var counts: [[Int32]: Int] = [:]
-    for _ in 0..<24_000 { counts[generator.permutation(4), default: 0] += 1 }
+    for _ in 0..<24_000 { counts[generator.permutation(4, shuffledWhole: shuffledWhole), default: 0] += 1 }
     #expect(counts.count == 24)
     #expect(counts.values.allSatisfy { abs($0 - 1000) < 160 }, "\(counts.values.sorted())")
+  }
+
+  /// How often each index is at each place, as one piece and dealt. All rows and columns of these counts have the same
+  /// sum, so (n - 1)² of the n² are free, and χ²·(n - 1)/n has that mean and twice that variance.
+  @Test(arguments: [100, 99]) func everyPlaceIsAsLikely(shuffledWhole: Int) {
+    let (count, rounds) = (100, 10_000)
+    var generator = Philox(seed: 4)
+    var seen = [Double](repeating: 0, count: count * count)
+    for _ in 0..<rounds {
+      for (place, index) in generator.permutation(count, shuffledWhole: shuffledWhole).enumerated() {
+        seen[place * count + Int(index)] += 1
+      }
+    }
+    let (expected, free) = (Double(rounds / count), Double((count - 1) * (count - 1)))
+    let chiSquare = seen.reduce(0.0) { $0 + ($1 - expected) * ($1 - expected) / expected }
+    let figure = chiSquare * Double(count - 1) / Double(count)
+    #expect(abs(figure - free) < 5 * (2 * free).squareRoot(), "\(figure)")
   }
 }
