@@ -1,8 +1,8 @@
 import KeelCL
-import KeelCore
 import KeelNN
 import Testing
 
+@testable import KeelCore
 @testable import KeelRuntime
 @testable import KeelTrain
 
@@ -53,6 +53,21 @@ extension TrainingTests {
         #expect(changed(trainers[0].model.bits, trainers[1].model.bits).isEmpty)
         #expect(trainers[0].step == trainers[1].step && trainers[1].step == histories[1].steps)
       }
+    }
+
+    /// An order that is dealt when it is drawn, and not copied on its way to the device, of epochs that run ahead.
+    @Test func trainingIsTheSameWithALongOrder() throws {
+      let data = try clusters(Philox.shuffledWhole + 1000)
+      let batchSize = 1 << 16
+      let trainers = try (0..<2).map { _ in
+        try trainer(windowBytes: batchSize * Self.sampleBytes, on: TrainingTests.device())
+      }
+      let histories = try zip(trainers, [DataPlacement.resident, .streamed]).map { trainer, placement in
+        try trainer.fit(data, epochs: 2, batchSize: batchSize, placement: placement)
+      }
+      #expect(trainers.map { $0.isStreamed(.train) } == [false, true])
+      #expect(histories[0].epochs.map(\.stepLosses) == histories[1].epochs.map(\.stepLosses))
+      #expect(changed(trainers[0].model.bits, trainers[1].model.bits).isEmpty)
     }
 
     /// The two executables of a batch size work in the same memory.

@@ -87,7 +87,7 @@ final class SampleFeed {
   }
 
   /// Begins an epoch behind the commands given so far: its order, and the cursor at its beginning. The count of the
-  /// optimizer's steps stays. Does not wait for the device.
+  /// optimizer's steps stays. Does not wait for the device, but where the order is long.
   ///
   /// - Parameter order: indices of all samples; nil, and then in all epochs, for the order of the data.
   func begin(_ order: [Int32]? = nil) throws {
@@ -97,12 +97,17 @@ final class SampleFeed {
       self.order = order
       try fill(windows[0])
     } else if let order {
+      let buffer = try variables.buffer(slots[0].order)
+      if order.count > Self.longOrder { return try queue.write(buffer, order) }
       if orders.isEmpty { orders = (0..<2).map { _ in HostMemory(byteCount: order.count * MemoryLayout<Int32>.size) } }
       orders.swapAt(0, 1)
       try orders[0].store(order)
-      try queue.write(variables.buffer(slots[0].order), from: orders[0])
+      try queue.write(buffer, from: orders[0])
     }
   }
+
+  /// Longer ones are not copied on their way: that takes longer than to wait for the device.
+  private static let longOrder = 1 << 18
 
   /// Has the window's samples on the device and the cursor at the first of them. Windows are opened in order; the steps
   /// of the one before are waited for.
