@@ -68,6 +68,10 @@ public struct GemmProblem: KernelProblem {
       "packed", takes: { $0.isForCPU(on: $1) && $0.fitsPanels(on: $1) }, suits: { problem, _ in problem.isLarge },
       workspaceBytes: { problem, _ in problem.panelBytes }, bind: checked(bindPacked)),
     Variant(
+      "split", takes: { $0.isForCPU(on: $1) && $0.fitsSlices }, suits: { problem, _ in problem.isForSlices },
+      workspaceBytes: { problem, _ in problem.slices.count * problem.m * problem.n * problem.dtype.byteCount },
+      bind: checked(bindSplit)),
+    Variant(
       "direct", takes: { $0.isForCPU(on: $1) && (!$0.transposeB || $0.isOneChunkForUpdate) }, bind: checked(bindDirect)
     ),
     Variant(
@@ -152,6 +156,51 @@ extension GemmProblem {
         problem.arguments(operands, b: panels) + [.int(rows), .int(panelsPerItem), .int(chunk)],
         global: [divideUp(problem.m, rows), divideUp(problem.panels, panelsPerItem)], isSingleItem: true,
         label: problem.label, flops: problem.flops, bytes: problem.bytes),
+    ]
+  }
+
+  /// Slices of K, a function of the shape alone: as many as there may be cores with few sums, of 128 terms and more.
+  private var slices: Slices {
+    Slices(values: k, atLeast: max(128, divideUp(k, 4)), of: 4)
+  }
+
+  /// What a slice packs of a transposed B is on the stack.
+  private var fitsSlices: Bool {
+    update == nil && k > 0 && Double(m) * Double(n) <= 0x1p24 && (!transposeB || slices.length <= 512)
+  }
+
+  /// Few sums of many terms, as a small layer has them; or the gradient of a small weight from an Aᵀ that fills a core's
+  /// cache, of which each core then reads the rows that it has written.
+  private var isForSlices: Bool {
+    !transposeB && n <= 64 && (transposeA ? m * k >= 1 << 17 && k >= 256 : m <= 64 && k >= 512)
+  }
+
+  private static func bindSplit(
+    _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
+  ) throws -> [BoundLaunch] {
+    let slices = problem.slices
+    guard let sums = operands.workspace else {
+      throw PrimitiveError(family, "\(problem.label): expects a workspace for \(slices.count) slices, got none")
+    }
+    var plain = problem
+    plain.epilogue = nil
+    let sizes = [KernelArgument.int(problem.m), .int(problem.n)]
+    let rows = divideUp(problem.m, context.profile.computeUnits)
+    var spec = plain.spec("gemm_split_cpu.cl")
+    if problem.transposeB { spec.define("KC", "\(slices.length)") }
+    return [
+      try context.bind(
+        "gemm_split_cpu", of: spec,
+        [.buffer(sums), .buffer(operands.inputs[0]), .buffer(operands.inputs[1])] + sizes
+          + [.int(problem.k), .int(slices.length)],
+        global: [slices.count, problem.panels], isSingleItem: true, label: problem.label, flops: problem.flops,
+        bytes: problem.bytes),
+      try context.bind(
+        "gemm_merge_cpu", of: problem.spec("gemm_merge_cpu.cl"),
+        [.buffer(operands.outputs[0]), .buffer(sums)] + operands.extras.map { .buffer($0) } + sizes
+          + [.int(slices.count), .int(rows)],
+        global: [divideUp(problem.m, rows)], isSingleItem: true, label: problem.label,
+        bytes: Double((slices.count + 1) * problem.m * problem.n * problem.dtype.byteCount)),
     ]
   }
 

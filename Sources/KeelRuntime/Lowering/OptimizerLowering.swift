@@ -25,7 +25,13 @@ extension Lowering {
     return Lowered(variant: "\(OptimizerProblem.family).\(variant.name)", overwrites: step.inPlace) { placed, context in
       // For each parameter: itself, its slots, its gradient.
       let positions = [step.parameters] + step.rule.slots.indices.map(step.slot) + [step.gradients]
-      let columns = positions.map { Array(placed.inputs[$0]) }
+      // In the order in which they lie, which need not be that of the layers.
+      let parameters = Array(placed.inputs[step.parameters])
+      let order = parameters.indices.sorted { parameters[$0].byteOffset < parameters[$1].byteOffset }
+      let columns = positions.map { position in
+        let column = Array(placed.inputs[position])
+        return order.map { column[$0] }
+      }
       let padding = joinsParameters ? context.profile.alignment : 0
       return try Self.runs(columns, padding: padding).flatMap { run in
         let buffers = try columns.map { try Self.joined(Array($0[run])) }
