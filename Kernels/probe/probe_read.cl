@@ -3,11 +3,10 @@
 //   sums[item] = the sum of what the item reads
 //
 //   sums  [items]
-//   from  [items * block * 16]
+//   from  [items * block * 16], or [items * block * 4] elsewhere than on CPU devices
 //
-// Launch: global [items], local [1] for CPU devices, where a work-item reads `block` vectors of 16 that lie side by side;
-// elsewhere neighbouring work-items read neighbouring quarters of a vector: global [items * 4] with block 1, any local size,
-// and as many sums.
+// Launch: global [items], local [1] for CPU devices, where an item's `block` vectors of 16 lie side by side. Elsewhere an
+// item has `block` quarters of 16, and neighbouring items have neighbouring ones: global [items], any local size.
 // Parameter: PROBE_CPU 1 for CPU devices.
 
 #include "real.clh"
@@ -41,7 +40,9 @@ KEEL_CPU __kernel void probe_read(__global REAL* restrict sums, __global const R
 }
 #else
 __kernel void probe_read(__global REAL* restrict sums, __global const REAL* restrict from, int block) {
-  const size_t item = get_global_id(0);
-  sums[item] = sum_of_four(vload4(item, from));
+  const size_t item = get_global_id(0), items = get_global_size(0);
+  REAL4 sum = 0;
+  for (size_t i = 0; i < block; i++) sum += vload4(i * items + item, from);
+  sums[item] = sum_of_four(sum);
 }
 #endif

@@ -17,7 +17,8 @@ struct KernelText {
 
   init(_ program: String) {
     var lines: [Substring] = []
-    for line in program.split(separator: "\n", omittingEmptySubsequences: false) {
+    for bytes in program.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+      let line = Substring(bytes)
       let function = Self.function(line).map { Substring($0) } ?? line
       lines.append(function)
       if let name = Self.name(function.utf8) { names.insert(name) }
@@ -26,16 +27,14 @@ struct KernelText {
     text = lines.joined(separator: "\n")
   }
 
-  /// The text with names that end in a number, so that several can stand in a program. What it defines is undefined again
-  /// behind it.
-  ///
-  /// - Parameter scratch: the address space of `KEEL_SCRATCH`.
-  func part(_ number: Int, scratch: String) -> String {
+  /// The text with names that end in a number, so that several can stand in a program. What it defines is undefined
+  /// again behind it. What a work-item packs is private: a function has no local memory.
+  func part(_ number: Int) -> String {
     // What is there once for all of a program's parts says so in the name of its guard.
     let macros = macros.filter { !$0.hasPrefix("KEEL_ONCE_") }
     return """
       \(names.sorted().map { "#define \($0) \($0)_part\(number)" }.joined(separator: "\n"))
-      #define KEEL_SCRATCH \(scratch)
+      #define KEEL_SCRATCH __private
       #define get_global_id(axis) ((axis) == 0 ? keel_x : (axis) == 1 ? keel_y : keel_z)
       #define get_global_size(axis) ((axis) == 0 ? keel_nx : (axis) == 1 ? keel_ny : keel_nz)
       \(text)
@@ -45,11 +44,11 @@ struct KernelText {
       """
   }
 
-  /// A program whose kernel only calls a function that does what the launch's kernel does; nil where that cannot be: where
-  /// it has memory of a group, or is written for more than one work-item in a group.
+  /// A program whose kernel only calls a function that does what the launch's kernel does; nil where that cannot be:
+  /// where it has memory of a group, or is written for more than one work-item in a group.
   static func apart(_ launch: BoundLaunch, _ program: String) -> String? {
     guard has(anyOf: ["KEEL_CPU __kernel void \(launch.kernel)("], in: program),
-      !has(anyOf: ["__local ", "KEEL_SCRATCH REAL block["], in: program)
+      !has(anyOf: ["__local ", "KEEL_SCRATCH REAL "], in: program)
     else { return nil }
     var parameters: [String] = []
     var arguments: [String] = []
@@ -66,8 +65,9 @@ struct KernelText {
       arguments.append("a\(index)")
     }
     let items = ["id", "size"].flatMap { word in (0..<3).map { "get_global_\(word)(\($0))" } }
-    return KernelText(program).part(0, scratch: "__local") + """
-      __attribute__((reqd_work_group_size(1, 1, 1))) __kernel void \(launch.kernel)(\(parameters.joined(separator: ", "))) {
+    return KernelText(program).part(0) + """
+      __attribute__((reqd_work_group_size(1, 1, 1)))
+      __kernel void \(launch.kernel)(\(parameters.joined(separator: ", "))) {
         \(launch.kernel)_part0(\((items + arguments).joined(separator: ", ")));
       }
 

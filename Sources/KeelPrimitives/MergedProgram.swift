@@ -120,7 +120,7 @@ struct MergedProgram {
     var cases = ""
     for (number, part) in ordered.enumerated() {
       functions[part.key] = number
-      text += KernelText(part.value.text).part(number, scratch: "__private")
+      text += KernelText(part.value.text).part(number)
       cases += Self.call(part.value.launch, number)
     }
 

@@ -58,6 +58,8 @@ public final class ProgramLibrary {
   private var entries: [String: Entry] = [:]
   private var texts: [ProgramSpec: String] = [:]
   private var kernelTexts: [KernelOfSpec: String] = [:]
+  /// With the kernel's work in a function; what kinds of arguments it has belongs to the kernel.
+  private var apartTexts: [KernelOfSpec: String] = [:]
 
   init(context: Context, source: KernelSource, cache: BinaryCache, showsSources: Bool) {
     self.context = context
@@ -76,11 +78,16 @@ public final class ProgramLibrary {
     try kernel(name, text: text(of: spec, withKernel: name), file: spec.file)
   }
 
-  /// The launch's kernel. PoCL compiles what is in a kernel three times; there it is a function of its own, compiled once.
+  /// The launch's kernel. PoCL compiles what is in a kernel three times; there it is a function of its own, compiled
+  /// once.
   func kernel(of launch: BoundLaunch) throws -> Kernel {
-    let text = try text(of: launch.spec, withKernel: launch.kernel)
-    let apart = compilesKernelsThrice ? KernelText.apart(launch, text) : nil
-    return try kernel(launch.kernel, text: apart ?? text, file: launch.spec.file)
+    guard compilesKernelsThrice else { return try kernel(launch.kernel, of: launch.spec) }
+    let place = KernelOfSpec(kernel: launch.kernel, spec: launch.spec)
+    if let text = apartTexts[place] { return try kernel(launch.kernel, text: text, file: launch.spec.file) }
+    let whole = try text(of: launch.spec, withKernel: launch.kernel)
+    let text = KernelText.apart(launch, whole) ?? whole
+    apartTexts[place] = text
+    return try kernel(launch.kernel, text: text, file: launch.spec.file)
   }
 
   /// The same of a whole text. `file` is its name in the compiler's messages.

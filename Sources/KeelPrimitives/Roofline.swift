@@ -1,8 +1,8 @@
 import KeelCL
 import KeelCore
 
-/// The roofs of a device, found by running at them: nothing computes faster than independent fused multiply-adds in
-/// registers, nothing moves data faster than a copy of buffers, and nothing reads faster than what does nothing else.
+/// The two roofs of a device, found by running at them: nothing computes faster than independent fused multiply-adds in
+/// registers, and nothing moves data faster than a copy of buffers.
 ///
 /// A probe takes some milliseconds. It is meant to run beside what it is compared with: machines change their speed.
 public struct Roofline {
@@ -10,8 +10,6 @@ public struct Roofline {
   private let multiplyAdds: CompiledLaunch
   /// With plain stores and with such that bypass the caches.
   private let copies: [[CompiledLaunch]]
-  /// Reads as many bytes as a copy reads and writes together.
-  private let read: CompiledLaunch
   /// How many copies take long enough for the clock.
   private let copyCount: Int
 
@@ -19,7 +17,7 @@ public struct Roofline {
   public static let uncachedBytes = 128 << 20
   /// Seconds that a run of copies should take: as long as of what they run beside, since the first pass finds something
   /// else in the caches.
-  private static let runSeconds = 0.01
+  fileprivate static let runSeconds = 0.01
 
   /// Builds the probes and runs each once.
   ///
@@ -60,21 +58,8 @@ public struct Roofline {
         isSingleItem: isCPU, label: "", bytes: Double(byteCount) * 2)
       return try context.compile([BoundLaunch](repeating: copy, count: copiesPerLaunch), merges: copiesPerLaunch > 1)
     }
-    // Long stretches: each has a beginning that nothing was fetched ahead of.
-    spec.file = "probe_read.cl"
-    let stretch = isCPU ? max(min(workingSet, profile.maxAllocationBytes / 2) / 64 / (units * 32), 1) : 1
-    let stretches = isCPU ? units * 32 : max(min(workingSet, profile.maxAllocationBytes / 2) / 16, 1)
-    let readBytes = isCPU ? stretches * stretch * 64 : stretches * 16
-    read = try context.compile(
-      context.bind(
-        "probe_read", of: spec,
-        [
-          .buffer(try context.buffer(byteCount: stretches * 4)), .buffer(try context.buffer(byteCount: readBytes)),
-          .int(stretch),
-        ], global: [stretches], isSingleItem: isCPU, label: "", bytes: Double(readBytes)))
-
     // The first launch of a kernel pays for what the driver compiles then.
-    for launch in [multiplyAdds, read] { _ = try Self.seconds([launch], 1, context) }
+    _ = try Self.seconds([multiplyAdds], 1, context)
     for copy in copies { _ = try Self.seconds(copy, 1, context) }
     copyCount = try max(1, Int(Self.runSeconds / Self.seconds(copies[0], 1, context)))
   }
@@ -89,11 +74,10 @@ public struct Roofline {
     }.max() ?? 0
   }
 
-  /// Bytes a second that are only read, in one run.
-  public func readBytesPerSecond() throws -> Double { read.bytes / (try Self.seconds([read], copyCount, context)) }
-
   /// Seconds of launches, as the mean of `count` times one after another.
-  private static func seconds(_ launches: [CompiledLaunch], _ count: Int, _ context: ComputeContext) throws -> Double {
+  fileprivate static func seconds(_ launches: [CompiledLaunch], _ count: Int, _ context: ComputeContext) throws
+    -> Double
+  {
     try context.queue.finish()
     let begin = ContinuousClock.now
     for _ in 0..<count {
@@ -102,4 +86,36 @@ public struct Roofline {
     try context.queue.finish()
     return (ContinuousClock.now - begin) / .seconds(1) / Double(count)
   }
+}
+
+/// The roof of what only reads, such as sums: a core may have less under way than a copy's writes can use.
+public struct ReadRoofline {
+  private let context: ComputeContext
+  private let read: CompiledLaunch
+  private let count: Int
+
+  /// Builds the probe and runs it.
+  ///
+  /// - Parameter workingSet: bytes that are read, about: a whole number of stretches, 32 for each core.
+  public init(_ context: ComputeContext, workingSet: Int) throws {
+    self.context = context
+    let profile = context.profile
+    let bytes = min(workingSet, profile.maxAllocationBytes / 2)
+    // Long stretches: each has a beginning that nothing was fetched ahead of.
+    let (items, vectorBytes) = profile.isCPU ? (profile.computeUnits * 32, 64) : (profile.computeUnits * 2048, 16)
+    let block = max(bytes / (items * vectorBytes), 1)
+    let byteCount = items * block * vectorBytes
+    var spec = ProgramSpec("probe_read.cl", .float32)
+    spec.define("PROBE_CPU", profile.isCPU ? "1" : "0")
+    let buffers = [try context.buffer(byteCount: items * 4), try context.buffer(byteCount: byteCount)]
+    read = try context.compile(
+      context.bind(
+        "probe_read", of: spec, buffers.map { .buffer($0) } + [.int(block)], global: [items],
+        isSingleItem: profile.isCPU, label: "", bytes: Double(byteCount)))
+    _ = try Roofline.seconds([read], 1, context)
+    count = try max(1, Int(Roofline.runSeconds / Roofline.seconds([read], 1, context)))
+  }
+
+  /// Bytes a second, in one run.
+  public func bytesPerSecond() throws -> Double { read.bytes / (try Roofline.seconds([read], count, context)) }
 }

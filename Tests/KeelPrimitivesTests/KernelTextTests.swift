@@ -71,6 +71,27 @@ import Testing
     #expect(try KernelText.apart(launch("fill", [buffer]), text + "__local float shared[4];") == nil)
   }
 
+  /// What stands behind such a guard is there for the first part alone, so a name of its own would be missing in others.
+  @Test func nothingBehindAGuardHasANameOfAPart() throws {
+    for file in KernelSource.names where file.hasSuffix(".cl") {
+      let text = try KernelSource(directory: nil).resolved(file)
+      let names = KernelText(text).names
+      var (depth, guarded) = (0, Int.max)
+      for line in text.split(separator: "\n") {
+        if line.hasPrefix("#if") {
+          depth += 1
+          if line.hasPrefix("#ifndef KEEL_ONCE_") { guarded = min(guarded, depth) }
+        } else if line.hasPrefix("#endif") {
+          if depth == guarded { guarded = .max }
+          depth -= 1
+        } else if depth >= guarded {
+          let part = KernelText(String(line)).names
+          #expect(part.isDisjoint(with: names), "\(file): \(line)")
+        }
+      }
+    }
+  }
+
   @Test func wordsAreFoundWhereverTheyStand() {
     #expect(KernelText.has(anyOf: ["barrier(", "__local "], in: "x; barrier(1);"))
     #expect(KernelText.has(anyOf: ["__local "], in: "__local "))

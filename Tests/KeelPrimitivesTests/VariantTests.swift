@@ -78,7 +78,7 @@ import Testing
     #expect(try gemm.variant(on: cpu, forced: ["reduce": "rows"]).name == "direct")
     let unknown = #expect(throws: VariantUnavailable.self) { try gemm.variant(on: cpu, forced: ["gemm": "magic"]) }
     let text = unknown?.description ?? ""
-    for part in ["[gemm]", "3×4×5 NT", "packed, direct, blocks128, blocks64, naive", "magic", cpu.name] {
+    for part in ["[gemm]", "3×4×5 NT", "packed, split, direct, blocks128, blocks64, naive", "magic", cpu.name] {
       #expect(text.contains(part), "\(text)")
     }
     #expect(throws: VariantUnavailable.self) {

@@ -86,6 +86,26 @@ import Testing
     }
   }
 
+  /// Stored in another type than is computed in, and read by kernels of several families.
+  @Test(arguments: [DType.float16, .bfloat16]) func shortTypesAreMerged(_ dtype: DType) throws {
+    let builder = GraphBuilder()
+    let x = builder.input("x", TensorType([300, 48], dtype))
+    builder.output("wide", (x.cast(to: .float32) * 2).elementwise(.tanh))
+    builder.output("narrow", x.elementwise(.relu).cast(to: .float32).sum(axes: [1]).cast(to: dtype))
+    builder.output("rows", x.sum(axes: [1]))
+    builder.output("columns", x.sum(axes: [0]))
+    builder.output("turned", x.transpose([1, 0]))
+    let graph = try builder.graph()
+    for cpu in Self.cpus {
+      let (single, _) = try executable(graph, cpu, merges: false)
+      let (merged, _) = try executable(graph, context(cpu.device, units: 2))
+      #expect(merged.launches.count == 1 && single.launches.count > 3)
+      try single.run()
+      try merged.run()
+      for output in graph.outputs { #expect(try merged.output(output.name) == single.output(output.name)) }
+    }
+  }
+
   /// Sizes are in the table, not in the text, and so are the numbers of an elementwise function.
   @Test func batchSizesShareAProgram() throws {
     for cpu in Self.cpus {

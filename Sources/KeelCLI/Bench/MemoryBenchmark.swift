@@ -133,13 +133,13 @@ extension MemoryBenchmark {
     let roofline = try Roofline(
       context,
       workingSet: workingSet < Roofline.uncachedBytes / 2 ? workingSet : max(workingSet, Roofline.uncachedBytes))
-    let reading = onlyReads ? try Roofline(context, workingSet: workingSet) : nil
+    let reading = onlyReads ? try ReadRoofline(context, workingSet: workingSet) : nil
     let count = try Timing.count { try context.seconds(of: launches, count: $0) }
     var (own, copy, read, multiplyAdds) = (Timing(), 0.0, 0.0, 0.0)
     for _ in 0..<repeats {
       own.append(try context.seconds(of: launches, count: count))
       copy = max(copy, try roofline.bytesPerSecond())
-      read = max(read, try reading?.readBytesPerSecond() ?? 0)
+      read = max(read, try reading?.bytesPerSecond() ?? 0)
       multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
     }
     var row = Row(
