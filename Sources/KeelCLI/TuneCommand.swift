@@ -13,8 +13,8 @@ struct TuneCommand: AsyncParsableCommand {
       along.
 
       Choices are kept as lines of JSON in $KEEL_TUNE_DIR, else in keel/tune of the user's cache. They hold for this \
-      device, its driver, this version of Keel and its kernels; after a change of any of them Keel's own choices hold again. `keel devices` \
-      and the head of `keel train` say how many are in use.
+      device, its driver, this version of Keel and its kernels; after a change of any of them Keel's own choices hold \
+      again. `keel devices` and the head of `keel train` say how many are in use.
       """)
 
   @Option(

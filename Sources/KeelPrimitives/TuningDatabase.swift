@@ -6,10 +6,10 @@ import KeelKernels
 
 /// What `keel tune` found, on disk: a line of JSON for each choice.
 ///
-/// A choice holds for the device, the driver, the version of Keel and the texts of all kernels that it was measured with;
-/// others stay where they are and are not used. Lines are only ever added, each in one piece, so that processes may share the file; of two
-/// for the same problem, device, driver and kernels the later one counts. Lines that cannot be read are left out, with a
-/// reason.
+/// A choice holds for the device, the driver, the version of Keel and the texts of all kernels that it was measured
+/// with; others stay where they are and are not used. Lines are only ever added, each in one piece, so that processes
+/// may share the file; of two for the same problem, device, driver and kernels the later one counts. Lines that cannot
+/// be read are left out, with a reason.
 ///
 /// The folder is `KEEL_TUNE_DIR`, else `keel/tune` in the user's cache; `KEEL_TUNE_DIR=` (empty) turns it off.
 public struct TuningDatabase: Sendable {

@@ -11,10 +11,10 @@ import KeelPrimitives
 /// so far, and takes its place when it is faster by more than 3 % in the smallest time and in the median. Where the
 /// variant in use is wrong, the first that is right takes its place, however fast.
 ///
-/// Where a training step's launches are merged, as on CPUs, what cannot be merged does not take the place of what can: it
-/// would cut a step in two. Candidates are timed as launches of their own there too, which is not quite how a step runs
-/// them; but timed in merged launches, sixteen times one operation, choices were found that made a step slower: such a
-/// launch may have another number of workers than the step.
+/// Where a training step's launches are merged, as on CPUs, what cannot be merged does not take the place of what can:
+/// it would cut a step in two. Candidates are timed as launches of their own there too, which is not quite how a step
+/// runs them; but timed in merged launches, sixteen times one operation, choices were found that made a step slower:
+/// such a launch may have another number of workers than the step.
 public final class Tuner {
   /// What became of a candidate.
   public enum Verdict: Equatable, Sendable {

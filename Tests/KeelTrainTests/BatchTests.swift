@@ -16,8 +16,8 @@ extension TrainingTests {
         seed: 3)
     }
 
-    /// Before an epoch every executable is run once, for the driver's sake: with the rate of the first step, as there are
-    /// rates for the steps of an epoch only.
+    /// Before an epoch every executable is run once, for the driver's sake: with the rate of the first step, as there
+    /// are rates for the steps of an epoch only.
     @Test func eachSizeOfBatchIsTriedAsTheFirstStep() throws {
       for placement in [DataPlacement.resident, .streamed] {
         let trainer = try trainer()
