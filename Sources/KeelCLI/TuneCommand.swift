@@ -58,12 +58,23 @@ struct TuneCommand: AsyncParsableCommand {
   struct Row: Encodable {
     struct Candidate: Encodable {
       var variant: String
-      /// The time of the best before it divided by its own; nil when it was not timed.
-      var ratio: Figure
-      /// False when it cannot be merged as the best before it can, and is left for that.
-      var isMergeable = true
+      var verdict: Verdict
+      /// The time of the best before it divided by its own; nil when they were not compared.
+      var ratio = Figure(nil)
       /// What is wrong.
       var fault: String?
+
+      var text: String {
+        switch verdict {
+        case .faster, .slower: Text.ratio(ratio.value)
+        case .notMergeable: "not mergeable"
+        case .wrong: "WRONG: \(fault ?? "")"
+        }
+      }
+    }
+    /// That of ``Tuner/Verdict`` by name.
+    enum Verdict: String, Encodable {
+      case faster, slower, notMergeable, wrong
     }
     var family: String
     var bucket: String
@@ -108,10 +119,7 @@ struct TuneCommand: AsyncParsableCommand {
       let outcome = try tuner.tune(problem)
       let row = Row(outcome)
       rows.append(row)
-      let others = row.candidates.map {
-        "\($0.variant) "
-          + ($0.fault.map { "WRONG: \($0)" } ?? ($0.isMergeable ? Text.ratio($0.ratio.value) : "not mergeable"))
-      }
+      let others = row.candidates.map { "\($0.variant) \($0.text)" }
       console.line(
         columns.line([
           row.family, row.problem, row.current, Text.microseconds(row.microseconds.value), row.best,
@@ -201,9 +209,10 @@ extension TuneCommand.Row {
       bestMicroseconds: Figure(outcome.seconds.best * 1e6),
       candidates: outcome.candidates.map { variant, verdict in
         switch verdict {
-        case .faster(let ratio), .slower(let ratio): Candidate(variant: variant, ratio: Figure(ratio))
-        case .notMergeable: Candidate(variant: variant, ratio: Figure(nil), isMergeable: false)
-        case .wrong(let fault): Candidate(variant: variant, ratio: Figure(nil), fault: fault)
+        case .faster(let ratio): Candidate(variant: variant, verdict: .faster, ratio: Figure(ratio))
+        case .slower(let ratio): Candidate(variant: variant, verdict: .slower, ratio: Figure(ratio))
+        case .notMergeable: Candidate(variant: variant, verdict: .notMergeable)
+        case .wrong(let fault): Candidate(variant: variant, verdict: .wrong, fault: fault)
         }
       })
   }

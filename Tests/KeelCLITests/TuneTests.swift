@@ -30,6 +30,14 @@ extension ToolTests {
       #expect(best != "naive")
       #expect(try #require(row["microseconds"] as? Double) > #require(row["bestMicroseconds"] as? Double))
       #expect(database.read().entries.map(\.variant) == [best])
+      let candidates = try #require(row["candidates"] as? [[String: Any]])
+      let chosen = try #require(candidates.first { $0["variant"] as? String == best })
+      #expect(chosen["verdict"] as? String == "faster" && chosen["ratio"] is Double)
+      for candidate in candidates {
+        // Only what was timed has a ratio.
+        let wasTimed = ["faster", "slower"].contains(candidate["verdict"] as? String)
+        #expect(wasTimed == (candidate["ratio"] is Double), "\(candidate)")
+      }
 
       outcome = try tool.run("tune", "--list", environment: environment)
       #expect(outcome.code == 0)
@@ -75,6 +83,7 @@ extension ToolTests {
       let others = candidates.filter { $0["variant"] as? String != "naive" }
       #expect(others.contains { $0["variant"] as? String == current })
       #expect(others.allSatisfy { ($0["fault"] as? String)?.contains("result 0 has") == true }, "\(candidates)")
+      #expect(others.allSatisfy { $0["verdict"] as? String == "wrong" }, "\(candidates)")
     }
 
     @Test func stepIsTunedAsAWhole() throws {
