@@ -67,6 +67,7 @@ struct TuneCommand: AsyncParsableCommand {
       var text: String {
         switch verdict {
         case .faster, .slower: Text.ratio(ratio.value)
+        case .preferred: "preferred"
         case .notMergeable: "not mergeable"
         case .wrong: "WRONG: \(fault ?? "")"
         }
@@ -74,7 +75,7 @@ struct TuneCommand: AsyncParsableCommand {
     }
     /// That of ``Tuner/Verdict`` by name.
     enum Verdict: String, Encodable {
-      case faster, slower, notMergeable, wrong
+      case faster, preferred, slower, notMergeable, wrong
     }
     var family: String
     var bucket: String
@@ -130,7 +131,7 @@ struct TuneCommand: AsyncParsableCommand {
         try database.add([
           TuningDatabase.Entry(
             key: outcome.key, variant: outcome.best, against: outcome.current,
-            ratio: outcome.seconds.current / outcome.seconds.best, device: device, kernels: kernels)
+            ratio: outcome.ratio, device: device, kernels: kernels)
         ])
         count += 1
       }
@@ -187,7 +188,8 @@ struct TuneCommand: AsyncParsableCommand {
       let isUsed = devices.contains { entry.holds(for: $0, kernels: kernels) }
       let reason = entry.isKnown ? "other device, driver, version or kernels" : "there is no such variant"
       return [
-        entry.family, entry.bucket, entry.variant, "\(Text.ratio(entry.ratio)) × \(entry.against)",
+        entry.family, entry.bucket, entry.variant,
+        entry.ratio.map { "\(Text.ratio($0)) × \(entry.against)" } ?? "\(entry.against) is wrong",
         isUsed && entry.isKnown ? entry.device : "not used: \(reason) (\(entry.device))",
       ]
     }
@@ -201,15 +203,24 @@ struct TuneCommand: AsyncParsableCommand {
   }
 }
 
+extension Tuner.Outcome {
+  /// The current variant's time divided by that of the best; nil where one of them has none.
+  fileprivate var ratio: Double? {
+    guard let current = seconds.current, let best = seconds.best else { return nil }
+    return current / best
+  }
+}
+
 extension TuneCommand.Row {
   init(_ outcome: Tuner.Outcome) {
     self.init(
       family: outcome.key.family, bucket: outcome.key.bucket, problem: outcome.label, current: outcome.current,
-      best: outcome.best, microseconds: Figure(outcome.seconds.current * 1e6),
-      bestMicroseconds: Figure(outcome.seconds.best * 1e6),
+      best: outcome.best, microseconds: Figure(outcome.seconds.current.map { $0 * 1e6 }),
+      bestMicroseconds: Figure(outcome.seconds.best.map { $0 * 1e6 }),
       candidates: outcome.candidates.map { variant, verdict in
         switch verdict {
         case .faster(let ratio): Candidate(variant: variant, verdict: .faster, ratio: Figure(ratio))
+        case .preferred: Candidate(variant: variant, verdict: .preferred)
         case .slower(let ratio): Candidate(variant: variant, verdict: .slower, ratio: Figure(ratio))
         case .notMergeable: Candidate(variant: variant, verdict: .notMergeable)
         case .wrong(let fault): Candidate(variant: variant, verdict: .wrong, fault: fault)

@@ -23,8 +23,8 @@ public struct TuningDatabase: Sendable {
     public var variant: String
     /// What would have been used instead.
     public var against: String
-    /// The other's smallest time divided by this one's.
-    public var ratio: Double
+    /// The other's smallest time divided by this one's; nil where the other is wrong.
+    public var ratio: Double?
     /// Platform, name and number of compute units.
     public var device: String
     /// Versions of platform and driver.
@@ -34,7 +34,7 @@ public struct TuningDatabase: Sendable {
 
     /// The line of these values.
     public init(
-      key: ProblemKey, variant: String, against: String, ratio: Double, device: Device, kernels: String
+      key: ProblemKey, variant: String, against: String, ratio: Double?, device: Device, kernels: String
     ) {
       (family, bucket, self.variant, self.against, self.ratio) = (key.family, key.bucket, variant, against, ratio)
       (self.device, driver) = (Self.name(of: device), Self.driver(of: device))

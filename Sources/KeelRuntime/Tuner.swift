@@ -18,8 +18,10 @@ import KeelPrimitives
 public final class Tuner {
   /// What became of a candidate.
   public enum Verdict: Equatable, Sendable {
-    /// It took the place of the best so far, whose time is this multiple of its own: below 1.03 where that was wrong.
+    /// It took the place of the best so far, whose time is this multiple of its own.
     case faster(Double)
+    /// It took the place of the current variant, which is wrong, however fast it is.
+    case preferred
     /// It was not.
     case slower(Double)
     /// It cannot be part of a merged launch, and the best so far can.
@@ -36,10 +38,11 @@ public final class Tuner {
     public let label: String
     /// What is used without tuning again.
     public let current: String
-    /// The best, which may be the current one.
+    /// The best, which may be the current one; that too where all are wrong.
     public let best: String
-    /// The smallest time of the current variant, and of the best, in seconds, from the turns with each other.
-    public let seconds: (current: Double, best: Double)
+    /// The smallest time of the current variant, and of the best, in seconds, from the turns with each other. Nil for one
+    /// that is wrong.
+    public let seconds: (current: Double?, best: Double?)
     /// The others, in order; before them the current one when its results are wrong.
     public let candidates: [(variant: String, verdict: Verdict)]
   }
@@ -82,7 +85,7 @@ public final class Tuner {
   }
 
   /// Tunes the one operation of a graph that ``problems(of:)`` gave, or that was built with one. Throws what the device
-  /// says of the current variant.
+  /// says of the naive variant, without which nothing can be compared.
   public func tune(_ graph: Graph) throws -> Outcome {
     guard let node = graph.nodes.last,
       let lowered = try Lowering(graph: graph, profile: context.profile, forced: [:]).lower(node),
@@ -92,44 +95,41 @@ public final class Tuner {
     let current = String(lowered.variant.dropFirst(family.count + 1))
 
     let inputs = try Self.values(of: graph)
-    let checked = try variables(graph, inputs, guardBytes: Self.guardBytes)
-    let reference = try results(graph, checked, [family: naive])
+    let reference = try results(graph, inputs, [family: naive])
     let timed = try variables(graph, inputs, guardBytes: 0)
-    func executable(_ name: String) throws -> Executable {
-      try Executable(graph, variables: timed, options: Self.options([family: name]))
-    }
 
-    var best = (name: current, executable: try executable(current), isRight: true)
-    _ = try seconds(best.executable, count: 1)
-    var times = (current: try seconds(best.executable, count: 1), best: 0.0)
-    times.best = times.current
+    var best: (name: String, executable: Executable)?
+    var times: (current: Double?, best: Double?)
     var candidates: [(String, Verdict)] = []
-    if let fault = try Self.fault(of: results(graph, checked, [family: current]), reference) {
-      candidates.append((current, .wrong(fault)))
-      best.isRight = false
-    }
-    for name in names where name != current {
+    for name in [current] + names.filter({ $0 != current }) {
       do {
-        if let fault = try Self.fault(of: results(graph, checked, [family: name]), reference) {
+        if let fault = try Self.fault(of: results(graph, inputs, [family: name]), reference) {
           candidates.append((name, .wrong(fault)))
           continue
         }
-        let rival = try executable(name)
-        if merges, best.isRight, try best.executable.isMergeable(), try !rival.isMergeable() {
+        let rival = try Executable(graph, variables: timed, options: Self.options([family: name]))
+        if merges, let best, try best.executable.isMergeable(), try !rival.isMergeable() {
           candidates.append((name, .notMergeable))
           continue
         }
         _ = try seconds(rival, count: 1)
-        let turns = try ratios(best.executable, rival)
-        guard !best.isRight || min(turns.ofMinima, turns.ofMedians) > Self.margin else {
+        guard let champion = best else {
+          times.best = try seconds(rival, count: 1)
+          if name == current { times.current = times.best } else { candidates.append((name, .preferred)) }
+          best = (name, rival)
+          continue
+        }
+        let turns = try ratios(champion.executable, rival)
+        if champion.name == current { times.current = turns.seconds.best }
+        guard min(turns.ofMinima, turns.ofMedians) > Self.margin else {
           candidates.append((name, .slower(turns.ofMinima)))
-          if best.name == current { times = (turns.seconds.best, turns.seconds.best) }
+          // Times that are compared are of the same turns.
+          if champion.name == current || times.current == nil { times.best = turns.seconds.best }
           continue
         }
         candidates.append((name, .faster(turns.ofMinima)))
-        if best.name == current { times.current = turns.seconds.best }
         times.best = turns.seconds.rival
-        best = (name, rival, true)
+        best = (name, rival)
       } catch let error as ExecutableError where error.underlying is VariantUnavailable {
         continue
       } catch {
@@ -137,7 +137,7 @@ public final class Tuner {
       }
     }
     return Outcome(
-      key: problem.key, label: problem.label, current: current, best: best.name, seconds: times,
+      key: problem.key, label: problem.label, current: current, best: best?.name ?? current, seconds: times,
       candidates: candidates)
   }
 
@@ -173,9 +173,11 @@ public final class Tuner {
     return options
   }
 
+  /// With variables of its own: a variant that writes where it must not spoils nothing for those after it.
   private func results(
-    _ graph: Graph, _ variables: VariableStore, _ variants: [String: String]
+    _ graph: Graph, _ inputs: [(name: String, tensor: HostTensor)], _ variants: [String: String]
   ) throws -> [HostTensor] {
+    let variables = try variables(graph, inputs, guardBytes: Self.guardBytes)
     var options = Self.options(variants)
     options.guardBytes = Self.guardBytes
     let executable = try Executable(graph, variables: variables, options: options)

@@ -15,33 +15,77 @@ import Testing
     return try builder.graph()
   }
 
-  /// The fast variants lose the last column. The first that is right is chosen, though it is slower.
-  @Test func wrongVariantIsReplaced() throws {
+  /// What is put for a text in a file of the kernels.
+  private typealias Fault = (file: String, text: String, replacement: String)
+
+  /// The outcome of a product on a CPU with faults planted in the kernels; nil where there is no CPU device.
+  private func outcome(of product: Graph, merges: Bool = false, _ faults: [Fault]) throws -> Tuner.Outcome? {
     let device = try Device.best()
-    guard device.kind == .cpu else { return print("skipped: no CPU device") }
+    guard device.kind == .cpu else {
+      print("skipped: no CPU device")
+      return nil
+    }
     let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../Kernels")
       .standardizedFileURL
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("keel-tuner-\(UUID())")
     defer { try? FileManager.default.removeItem(at: folder) }
     try FileManager.default.copyItem(at: source, to: folder)
-    let file = folder.appendingPathComponent("gemm/gemm_tile.clh")
-    let text = try String(contentsOf: file, encoding: .utf8)
-    let broken = text.replacingOccurrences(of: "lane < width - j; lane++", with: "lane < width - j - 1; lane++")
-    try #require(broken != text)
-    try Data(broken.utf8).write(to: file)
+    for fault in faults {
+      let file = folder.appendingPathComponent(fault.file)
+      let text = try String(contentsOf: file, encoding: .utf8)
+      let broken = text.replacingOccurrences(of: fault.text, with: fault.replacement)
+      try #require(broken != text)
+      try Data(broken.utf8).write(to: file)
+    }
     let context = try ComputeContext(
       device, environment: ["KEEL_KERNELS_DIR": folder.path, "KEEL_CACHE_DIR": "", "KEEL_TUNE_DIR": ""])
-    let outcome = try Tuner(context, repeats: 1, merges: false).tune(product(33, 5, 17))
-    func verdict(_ name: String) -> Tuner.Verdict? { outcome.candidates.first { $0.variant == name }?.verdict }
-    func isWrong(_ verdict: Tuner.Verdict?) -> Bool {
-      if case .wrong = verdict { true } else { false }
+    return try Tuner(context, repeats: 1, merges: merges).tune(product)
+  }
+
+  /// The variants for CPUs.
+  private static let tiled = ["direct", "packed", "split"]
+
+  /// Their tile loses the last column.
+  private static let lostColumn: Fault = (
+    "gemm/gemm_tile.clh", "lane < width - j; lane++", "lane < width - j - 1; lane++"
+  )
+
+  /// What is said to be wrong with a variant; nil for nothing.
+  private func fault(of variant: String, in outcome: Tuner.Outcome) -> String? {
+    guard case .wrong(let fault) = verdict(on: variant, in: outcome) else { return nil }
+    return fault
+  }
+
+  private func verdict(on variant: String, in outcome: Tuner.Outcome) -> Tuner.Verdict? {
+    outcome.candidates.first { $0.variant == variant }?.verdict
+  }
+
+  /// The first that is right is chosen, though it is slower.
+  @Test func wrongVariantIsReplaced() throws {
+    guard let outcome = try outcome(of: product(33, 5, 17), [Self.lostColumn]) else { return }
+    for name in Self.tiled {
+      #expect(fault(of: name, in: outcome)?.hasPrefix("result 0 has") == true, "\(outcome.candidates)")
     }
-    #expect(isWrong(verdict("direct")) && isWrong(verdict("packed")), "\(outcome.candidates)")
-    #expect(outcome.current == "direct" && !["direct", "packed"].contains(outcome.best))
-    let right = outcome.candidates.first { !["direct", "packed"].contains($0.variant) }
-    guard case .faster = right?.verdict else {
-      Issue.record("\(outcome.candidates)")
-      return
+    #expect(outcome.current == "direct" && !Self.tiled.contains(outcome.best))
+    let right = outcome.candidates.first { !Self.tiled.contains($0.variant) }
+    #expect(right?.verdict == .preferred, "\(outcome.candidates)")
+    #expect(outcome.seconds.current == nil && outcome.seconds.best != nil)
+  }
+
+  /// So it is where the variant in use does not build, or writes behind its result.
+  @Test(arguments: [
+    ("UPDATE_BEGIN", "UPDATE_BEGIN missing;", "undeclared identifier"),
+    ("UPDATE_BEGIN", "UPDATE_BEGIN C[(size_t)M * N] = 0;", "[tune] wrote behind matMul result 0"),
+  ]) func failingVariantIsReplaced(text: String, replacement: String, message: String) throws {
+    guard
+      let outcome = try outcome(of: product(33, 5, 17), [("gemm/gemm_direct_cpu.cl", text, replacement)])
+    else { return }
+    #expect(outcome.current == "direct" && outcome.best != "direct")
+    #expect(fault(of: "direct", in: outcome)?.contains(message) == true, "\(outcome.candidates)")
+    #expect(outcome.candidates.filter { $0.verdict == .preferred }.count == 1, "\(outcome.candidates)")
+    // The others are none the worse for it.
+    for name in KernelFamilies.variants["gemm", default: []] where name != "direct" {
+      #expect(fault(of: name, in: outcome) == nil, "\(outcome.candidates)")
     }
   }
 
