@@ -6,24 +6,26 @@ import KeelPrimitives
 
 /// Looks for the fastest variant of single operations on one device.
 ///
-/// Every variant that takes the problem is a candidate. Its results are compared with those of the family's naive variant
-/// first, with guards behind its values; a candidate that is wrong is not timed. It is then timed in turns with the best
-/// so far, and takes its place when it is faster by more than 3 % in the smallest time and in the median. Where the
-/// variant in use is wrong, the first that is right takes its place, however fast.
+/// Every variant that takes the problem is a candidate. Its results are compared with those of the family's naive
+/// variant first, with guards behind its values; a candidate that is wrong is not timed. It is then timed in turns with
+/// the best so far, and takes its place when it is faster by more than 3 % in the smallest time and in the median. Where
+/// the variant in use is wrong, the first that is right takes its place, however fast.
 ///
 /// Where a training step's launches are merged, as on CPUs, what cannot be merged does not take the place of what can:
-/// it would cut a step in two. Candidates are timed as launches of their own there too, which is not quite how a step
-/// runs them; but timed in merged launches, sixteen times one operation, choices were found that made a step slower:
-/// such a launch may have another number of workers than the step.
+/// it would cut a step in two. What can takes the place of what cannot, however fast. Candidates are timed as launches
+/// of their own there too, which is not quite how a step runs them; but timed in merged launches, sixteen times one
+/// operation, choices were found that made a step slower: such a launch may have another number of workers than the
+/// step.
 public final class Tuner {
   /// What became of a candidate.
   public enum Verdict: Equatable, Sendable {
     /// It took the place of the best so far, whose time is this multiple of its own.
     case faster(Double)
-    /// It took the place of the current variant, which is wrong, however fast it is.
-    case preferred
-    /// It was not.
+    /// It is not faster by so much: the same multiple.
     case slower(Double)
+    /// It took the place of the current variant, which is wrong, or of the best so far, which unlike it cannot be
+    /// merged, however fast it is.
+    case preferred
     /// It cannot be part of a merged launch, and the best so far can.
     case notMergeable
     /// Its results are wrong, or it failed.
@@ -40,10 +42,10 @@ public final class Tuner {
     public let current: String
     /// The best, which may be the current one; that too where all are wrong.
     public let best: String
-    /// The smallest time of the current variant, and of the best, in seconds, from the turns with each other. Nil for one
-    /// that is wrong.
+    /// The smallest time of the current variant, and of the best, in seconds, from the turns with each other. Nil for
+    /// one that is wrong.
     public let seconds: (current: Double?, best: Double?)
-    /// The others, in order; before them the current one when its results are wrong.
+    /// The others, in order; before them the current one when it is wrong.
     public let candidates: [(variant: String, verdict: Verdict)]
   }
 
@@ -98,7 +100,7 @@ public final class Tuner {
     let reference = try results(graph, inputs, [family: naive])
     let timed = try variables(graph, inputs, guardBytes: 0)
 
-    var best: (name: String, executable: Executable)?
+    var best: (name: String, executable: Executable, isMergeable: Bool)?
     var times: (current: Double?, best: Double?)
     var candidates: [(String, Verdict)] = []
     for name in [current] + names.filter({ $0 != current }) {
@@ -108,7 +110,9 @@ public final class Tuner {
           continue
         }
         let rival = try Executable(graph, variables: timed, options: Self.options([family: name]))
-        if merges, let best, try best.executable.isMergeable(), try !rival.isMergeable() {
+        // Where nothing is merged all are alike.
+        let isMergeable = try !merges || rival.isMergeable()
+        if let best, best.isMergeable, !isMergeable {
           candidates.append((name, .notMergeable))
           continue
         }
@@ -116,20 +120,21 @@ public final class Tuner {
         guard let champion = best else {
           times.best = try seconds(rival, count: 1)
           if name == current { times.current = times.best } else { candidates.append((name, .preferred)) }
-          best = (name, rival)
+          best = (name, rival, isMergeable)
           continue
         }
         let turns = try ratios(champion.executable, rival)
         if champion.name == current { times.current = turns.seconds.best }
-        guard min(turns.ofMinima, turns.ofMedians) > Self.margin else {
+        let isPreferred = isMergeable && !champion.isMergeable
+        guard isPreferred || min(turns.ofMinima, turns.ofMedians) > Self.margin else {
           candidates.append((name, .slower(turns.ofMinima)))
           // Times that are compared are of the same turns.
           if champion.name == current || times.current == nil { times.best = turns.seconds.best }
           continue
         }
-        candidates.append((name, .faster(turns.ofMinima)))
+        candidates.append((name, isPreferred ? .preferred : .faster(turns.ofMinima)))
         times.best = turns.seconds.rival
-        best = (name, rival)
+        best = (name, rival, isMergeable)
       } catch let error as ExecutableError where error.underlying is VariantUnavailable {
         continue
       } catch {

@@ -89,6 +89,20 @@ import Testing
     }
   }
 
+  /// What has local memory comes first here after those that are wrong, and makes room for what can be merged, though
+  /// that is made to do all a hundred times.
+  @Test func whatCanBeMergedIsPreferred() throws {
+    let slow: Fault = (
+      "gemm/gemm_naive.cl", "for (size_t k = 0; k < K; k++) value =",
+      "for (volatile int turn = 0; turn < 100; turn++, value = turn < 100 ? 0 : value)\n"
+        + "for (size_t k = 0; k < K; k++) value ="
+    )
+    guard let outcome = try outcome(of: product(33, 5, 17), merges: true, [Self.lostColumn, slow]) else { return }
+    #expect(verdict(on: "blocks128", in: outcome) == .preferred, "\(outcome.candidates)")
+    #expect(verdict(on: "naive", in: outcome) == .preferred, "\(outcome.candidates)")
+    #expect(outcome.best == "naive")
+  }
+
   /// What has local memory would stay by itself between the halves of a step.
   @Test func whatCannotBeMergedIsLeft() throws {
     for context in Devices.contexts where context.profile.isCPU && context.profile.tuned.isEmpty {
