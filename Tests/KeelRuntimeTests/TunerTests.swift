@@ -110,6 +110,7 @@ import Testing
       for (name, verdict) in outcome.candidates {
         #expect((verdict == .notMergeable) == name.hasPrefix("blocks"), "\(name): \(verdict)")
       }
+      #expect(outcome.candidates.contains { $0.verdict == .notMergeable }, "\(outcome.candidates)")
     }
   }
 
