@@ -28,6 +28,9 @@ extension Trainer {
     let feed: SampleFeed
     /// By window, then by size of batch.
     let executables: [[Executable]]
+
+    /// By window, what the device is given at once: how many batches of each size. As in training no launch is longer.
+    var bursts: [[[Int]]] { feed.windows.map { $0.bursts(ofSteps: Trainer.stepsPerWait) } }
   }
 
   func prepareEvaluation(
@@ -52,10 +55,10 @@ extension Trainer {
   func evaluate(_ prepared: PreparedEvaluation) throws -> Evaluation {
     let (plan, feed) = (prepared.plan, prepared.feed)
     try feed.begin()
-    for window in feed.windows {
+    for (window, bursts) in zip(feed.windows, prepared.bursts) {
       try feed.open(window)
-      for (number, burst) in window.bursts(ofSteps: Self.stepsPerWait).enumerated() {
-        // As in training no launch is longer than that; the last one is waited for below.
+      for (number, burst) in bursts.enumerated() {
+        // The last one is waited for below.
         if number > 0 { try context.queue.finish() }
         for (executable, count) in zip(prepared.executables[window.slot], burst) { try executable.run(times: count) }
       }

@@ -1,6 +1,7 @@
 import KeelCL
 import KeelCore
 import KeelNN
+import KeelRuntime
 import Testing
 
 @testable import KeelTrain
@@ -9,10 +10,10 @@ extension TrainingTests {
   /// `evaluate` and `predict`.
   @Suite struct Evaluations {
     /// A network that has learnt a little, so that its running statistics are not the first ones.
-    private func trained(_ dtype: DType = .float32) throws -> Trainer {
+    private func trained(_ dtype: DType = .float32, options: Executable.Options = .environment) throws -> Trainer {
       let trainer = try Trainer(
         network(), loss: .softmaxCrossEntropy, optimizer: Adam(learningRate: 0.01), on: TrainingTests.device(),
-        dtype: dtype, seed: 2)
+        dtype: dtype, seed: 2, options: options)
       try trainer.fit(clusters(150), epochs: 2, batchSize: 32)
       return trainer
     }
@@ -41,13 +42,18 @@ extension TrainingTests {
       #expect(changed(trainer.model.bits, without.model.bits) == [])
     }
 
-    /// More batches than are in a launch.
+    /// More batches than are in a launch, where a launch may have many.
     @Test func manyBatches() throws {
-      let trainer = try trained()
+      var options = Executable.Options()
+      options.merges = true
+      let trainer = try trained(options: options)
       let data = try clusters(2 * 130 + 1, seed: 6)
       let (all, pairs) = (try trainer.evaluate(data), try trainer.evaluate(data, batchSize: 2))
       #expect(pairs.count == 261 && pairs.accuracy == all.accuracy)
       #expect(abs(pairs.loss - all.loss) < 1e-6)
+      let prepared = try trainer.prepareEvaluation(data, batchSize: 2, .resident)
+      #expect(prepared.bursts == [[[64, 0], [64, 0], [2, 1]]])
+      #expect(try trainer.evaluate(prepared) == pairs)
     }
 
     @Test func singleSamples() throws {
