@@ -79,13 +79,24 @@ extension ToolTests {
       for dtype in [DType.float32, .float64] {
         let model = Model(Linear(16, 10))
         let trainer = try Trainer(model, loss: .softmaxCrossEntropy, optimizer: Adam(), on: device, dtype: dtype)
+        // 0.1 is no number of single precision.
+        let state = try model.state.map { name, value in
+          (name, try HostTensor(value.type, values: Array(repeating: 0.1, count: value.type.count)))
+        }
+        try model.load(Dictionary(uniqueKeysWithValues: state))
         let description = SavedModel.Description(
           network: try #require(model.configuration), loss: .softmaxCrossEntropy, sampleShape: [16], scale: 1,
           classCount: 10, data: "dots")
         try SavedModel(model, description).write(to: tool.path("typed.safetensors"))
-        let x = HostTensor(zeros: TensorType([2, 16], .uint8))
+        let x = try HostTensor(TensorType([2, 16], .uint8), values: (0..<32).map { Double($0) })
         let outputs = try ModelFile(tool.path("typed.safetensors")).trainer(on: device).predict(x)
         #expect(outputs == (try trainer.predict(x)) && outputs.dtype == dtype)
+        // Sums of 0…15 and 16…31, by 0.1, and the bias.
+        let tolerance = dtype == .float64 ? 1e-12 : 1e-4
+        for (row, sum) in [120.0, 376].enumerated() {
+          let values = outputs.doubles[row * 10..<row * 10 + 10]
+          #expect(values.allSatisfy { abs($0 - (0.1 * sum + 0.1)) < tolerance }, "\(dtype): \(values)")
+        }
       }
     }
 
