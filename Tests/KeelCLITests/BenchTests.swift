@@ -195,11 +195,16 @@ extension ToolTests {
       #expect(outcome.code == 1)
       #expect(outcome.errors.contains("torch, jax of \(tool.path("python"))"), "\(outcome.errors)")
 
-      // Products need none of them.
+      // Products need none of them: what stops these is that there is no such device, or no OpenBLAS.
       outcome = try tool.run(
         "bench", "--compare", "--peers", scripts, "--python", tool.path("python"), "--part", "products", "--device",
         "no such device")
-      #expect(outcome.code != 0 && !outcome.errors.contains("torch"), "\(outcome.errors)")
+      #expect(outcome.code == 1)
+      let hasOpenBLAS = (try? OpenBLASPeer(threads: 1)) != nil
+      #expect(
+        outcome.errors.contains(
+          hasOpenBLAS ? "\"no such device\" is in no device's or platform's name" : "--compare misses\n  OpenBLAS"),
+        "\(outcome.errors)")
 
       outcome = try tool.run("bench", "--compare", "--peers", tool.folder.path)
       #expect(outcome.code == 1)
