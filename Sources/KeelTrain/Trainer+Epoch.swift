@@ -16,6 +16,9 @@ final class Course {
   /// Whether the device has an epoch before the host has looked at the one before it. To wake each other takes the two
   /// some 0.1 ms, as long as several steps of a small network, so it pays where epochs are short and the state is small:
   /// values of the end of each epoch, optimizer slots too, are taken, so that what was ahead can be taken back.
+  ///
+  /// A long order (see ``SampleFeed/begin(_:)``) is drawn while the device is at the epoch before, but written when
+  /// that has ended: the device waits for it, and is ahead of the host's look alone.
   let runsAhead: Bool
   /// Room for the ends of epochs, which take turns.
   let ends: [Snapshot]

@@ -57,7 +57,7 @@ extension TrainingTests {
 
     /// An order that is dealt when it is drawn, and not copied on its way to the device, of epochs that run ahead.
     @Test func trainingIsTheSameWithALongOrder() throws {
-      let data = try clusters(Philox.shuffledWhole + 1000)
+      let data = try clusters(max(Philox.shuffledWhole, SampleFeed.longOrder) + 1000)
       let batchSize = 1 << 16
       let trainers = try (0..<2).map { _ in
         try trainer(windowBytes: batchSize * Self.sampleBytes, on: TrainingTests.device())

@@ -87,7 +87,8 @@ final class SampleFeed {
   }
 
   /// Begins an epoch behind the commands given so far: its order, and the cursor at its beginning. The count of the
-  /// optimizer's steps stays. Does not wait for the device, but where the order is long.
+  /// optimizer's steps stays. Does not wait for the device, but for a resident order of more than 2¹⁸ samples: its
+  /// write ends when all commands given so far have, so that the device has nothing to do until more are given.
   ///
   /// - Parameter order: indices of all samples; nil, and then in all epochs, for the order of the data.
   func begin(_ order: [Int32]? = nil) throws {
@@ -107,7 +108,7 @@ final class SampleFeed {
   }
 
   /// Longer ones are not copied on their way: that takes longer than to wait for the device.
-  private static let longOrder = 1 << 18
+  static let longOrder = 1 << 18
 
   /// Has the window's samples on the device and the cursor at the first of them. Windows are opened in order; the steps
   /// of the one before are waited for.
