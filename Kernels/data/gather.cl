@@ -12,7 +12,8 @@
 // scale is for REAL. Positions and rows beyond their ends are clamped to the last, never read.
 //
 //   gather_rows   CPU: a work-item per row of the batch; global [B], local [1]
-//   gather_each   any device: a work-item per element; global [F, B] or rounded up, any local size
+//   gather_each   any device: a work-item per element; global [B * F], or rounded up. Drivers have few groups on the
+//                 other axes
 
 #include "storage.clh"
 
@@ -62,8 +63,8 @@ __kernel void gather_each(
     __global DESTINATION* restrict out, __global const SOURCE* restrict data, __global const int* restrict permutation,
     __global const int* restrict cursor, REAL scale, int B, int F, int component, int count,
     int positions) {
-  const size_t f = get_global_id(0), b = get_global_id(1);
-  if (f >= F || b >= B) return;
+  const size_t i = get_global_id(0), b = i / F, f = i % F;
+  if (b >= B) return;
   const size_t row = batch_row(permutation, cursor, b, component, count, positions);
-  out[b * F + f] = CONVERTED1(data, row * F + f);
+  out[i] = CONVERTED1(data, row * F + f);
 }

@@ -51,7 +51,7 @@ public struct GatherProblem: KernelProblem {
       [try problem.bind("gather_rows", operands, context, global: [problem.rows], isSingleItem: true)]
     },
     Variant("naive") { problem, operands, context in
-      [try problem.bind("gather_each", operands, context, global: [problem.width, problem.rows], isSingleItem: false)]
+      [try problem.bind("gather_each", operands, context, global: [problem.rows * problem.width], isSingleItem: false)]
     },
   ]
 

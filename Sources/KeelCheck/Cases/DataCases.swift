@@ -32,6 +32,8 @@ extension KernelCases {
     gather("images", .uint8, dtype, [2, 3, 5], rows: 1, values: .integers(0..<256))
     gather("labels i32", .int32, .int32, [], cursor: 5, values: .integers(-5..<1_000_000))
     gather("labels u8", .uint8, .int32, [], cursor: 5, values: .integers(0..<256))
+    // More than CUDA has groups on any axis but the first.
+    gather("many", .uint8, .int32, [3], rows: 65_537, values: .integers(0..<256))
     gather("past the end", .int32, .int32, [3], rows: 9, cursor: 14, values: .integers(0..<100))
     gather("before the beginning", .int32, .int32, [3], cursor: -4, values: .integers(0..<100))
     gather("rows that are not", nil, dtype, [9], order: .values([22, 23, -1, 1_000_000, 0]), values: .normal)
