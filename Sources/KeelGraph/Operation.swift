@@ -24,8 +24,8 @@ public protocol OperationRules: Hashable, Sendable {
 }
 
 extension OperationRules {
-  /// The types of the results. Throws for one that no memory holds too: below that, products of extents and sums of
-  /// sizes are within an `Int`, in all that is made of a graph.
+  /// The types of the results. Throws for one that no memory holds too: below that, products of extents are within an
+  /// `Int`, and so are sums of sizes in all that is made of a graph of fewer than 2¹⁵ such results.
   func checkedTypes(_ inputs: [TensorType]) throws(GraphError) -> [TensorType] {
     let types = try outputTypes(inputs)
     for type in types {
