@@ -10,7 +10,8 @@
 // others: of a weight those that it has updated itself, since gradient and update are shared out by rows, too. Lines that
 // one core writes and others read go to and fro between their caches in every step.
 //
-// Launch: global [slices, ceil(N / PANEL)], local [1, 1]; K >= 1; depth is KC at most where B is transposed.
+// Launch: global [ceil(M / rowsPerItem), ceil(N / PANEL), ceil(slices / slicesPerItem)], local [1, 1, 1]: slices last, so
+// that what one core takes is of few of them. K >= 1; depth is KC at most where B is transposed.
 // Parameters: KC; those of the tile.
 
 #if TRANSPOSE_B
@@ -28,23 +29,29 @@
 
 KEEL_CPU __kernel void gemm_split_cpu(
     __global REAL* restrict sums, __global const REAL* restrict A, __global const REAL* restrict B, int M, int N, int K,
-    int depth) {
-  const size_t slice = get_global_id(0), first_k = slice * depth;
+    int depth, int rowsPerItem, int slicesPerItem) {
+  const size_t first_row = get_global_id(0) * rowsPerItem, last_row = min(first_row + rowsPerItem, (size_t)M);
   const size_t first_col = get_global_id(1) * PANEL, last_col = min(first_col + PANEL, (size_t)N);
-  const int length = min((size_t)depth, K - first_k);
   const size_t row_stride = TRANSPOSE_A ? 1 : K, k_stride = TRANSPOSE_A ? M : 1;
-  __global REAL* to = sums + slice * M * N;
-  __global const REAL* a = A + first_k * k_stride;
+  const size_t first_slice = get_global_id(2) * slicesPerItem;
 #if TRANSPOSE_B
   REAL panel[KC * PANEL];
-  pack_panel(panel, B, first_k, length, first_col, last_col - first_col, N, K);
-  add_columns(
-      to, N, 0, M, first_col, last_col, false, true, a, row_stride, k_stride, panel, PANEL, length,
-      (size_t)length * PANEL);
-#else
-  const size_t first = first_k * N + first_col;
-  add_columns(
-      to, N, 0, M, first_col, last_col, false, true, a, row_stride, k_stride, B + first, N, length,
-      (size_t)K * N - first);
 #endif
+  for (size_t slice = first_slice; slice < first_slice + slicesPerItem && slice * depth < K; slice++) {
+    const size_t first_k = slice * depth;
+    const int length = min((size_t)depth, K - first_k);
+    __global REAL* to = sums + slice * M * N;
+    __global const REAL* a = A + first_k * k_stride;
+#if TRANSPOSE_B
+    pack_panel(panel, B, first_k, length, first_col, last_col - first_col, N, K);
+    add_columns(
+        to, N, first_row, last_row, first_col, last_col, false, true, a, row_stride, k_stride, panel, PANEL, length,
+        (size_t)length * PANEL);
+#else
+    const size_t first = first_k * N + first_col;
+    add_columns(
+        to, N, first_row, last_row, first_col, last_col, false, true, a, row_stride, k_stride, B + first, N, length,
+        (size_t)K * N - first);
+#endif
+  }
 }

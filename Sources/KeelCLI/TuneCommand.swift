@@ -8,9 +8,9 @@ struct TuneCommand: AsyncParsableCommand {
     discussion: """
       For each operation the variants of its family that take it are compared with the plain one on random values; \
       those that are right are timed in turns with what is used now. One that is faster by more than 3 %, in the \
-      smallest time and in the median, or right where the one in use is wrong, is used from then on for operations of \
-      that kind whose sizes have the same next powers of two. Without tuning a device has the choices that Keel brings \
-      along.
+      smallest time and in the median, or right where the one in use is wrong, or can be merged into a training step \
+      where the one in use cannot, is used from then on for operations of that kind whose sizes have the same next \
+      powers of two. Without tuning a device has the choices that Keel brings along.
 
       Choices are kept as lines of JSON in $KEEL_TUNE_DIR, else in keel/tune of the user's cache. They hold for this \
       device, its driver, this version of Keel and its kernels; after a change of any of them Keel's own choices hold \

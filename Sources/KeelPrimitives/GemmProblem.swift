@@ -170,9 +170,10 @@ extension GemmProblem {
   }
 
   /// Few sums of many terms, as a small layer has them; or the gradient of a small weight from an Aᵀ that fills a core's
-  /// cache, of which each core then reads the rows that it has written.
+  /// cache, of which each core then reads the rows that it has written. Measured on two cores.
   private var isForSlices: Bool {
-    !transposeB && n <= 64 && (transposeA ? m * k >= 1 << 17 && k >= 256 : m <= 64 && k >= 512)
+    !transposeB && n <= 64
+      && (transposeA ? Double(m) * Double(k) >= 0x1p17 && k >= 256 : m <= 64 && k >= 512)
   }
 
   private static func bindSplit(
@@ -182,24 +183,30 @@ extension GemmProblem {
     guard let sums = operands.workspace else {
       throw PrimitiveError(family, "\(problem.label): expects a workspace for \(slices.count) slices, got none")
     }
-    var plain = problem
-    plain.epilogue = nil
+    // Without the epilogue, and without what does not concern the merge: fewer programs.
+    var product = problem
+    var merge = problem
+    product.epilogue = nil
+    (merge.transposeA, merge.transposeB) = (false, false)
+    let isShort = problem.isShort(on: context.profile)
+    let units = context.profile.computeUnits
+    let blocks = isShort ? 1 : divideUp(2 * units, problem.panels * slices.count)
+    let rows = roundUp(divideUp(problem.m, blocks), 8)
+    let slicesPerItem = isShort ? slices.count : 1
+    let mergedRows = isShort ? problem.m : divideUp(problem.m, units)
     let sizes = [KernelArgument.int(problem.m), .int(problem.n)]
-    let rows = divideUp(problem.m, context.profile.computeUnits)
-    var spec = plain.spec("gemm_split_cpu.cl")
-    if problem.transposeB { spec.define("KC", "\(slices.length)") }
     return [
       try context.bind(
-        "gemm_split_cpu", of: spec,
+        "gemm_split_cpu", of: product.spec("gemm_split_cpu.cl"),
         [.buffer(sums), .buffer(operands.inputs[0]), .buffer(operands.inputs[1])] + sizes
-          + [.int(problem.k), .int(slices.length)],
-        global: [slices.count, problem.panels], isSingleItem: true, label: problem.label, flops: problem.flops,
-        bytes: problem.bytes),
+          + [.int(problem.k), .int(slices.length), .int(rows), .int(slicesPerItem)],
+        global: [divideUp(problem.m, rows), problem.panels, divideUp(slices.count, slicesPerItem)],
+        isSingleItem: true, label: problem.label, flops: problem.flops, bytes: problem.bytes),
       try context.bind(
-        "gemm_merge_cpu", of: problem.spec("gemm_merge_cpu.cl"),
+        "gemm_merge_cpu", of: merge.spec("gemm_merge_cpu.cl"),
         [.buffer(operands.outputs[0]), .buffer(sums)] + operands.extras.map { .buffer($0) } + sizes
-          + [.int(slices.count), .int(rows)],
-        global: [divideUp(problem.m, rows)], isSingleItem: true, label: problem.label,
+          + [.int(slices.count), .int(mergedRows)],
+        global: [divideUp(problem.m, mergedRows)], isSingleItem: true, label: problem.label,
         bytes: Double((slices.count + 1) * problem.m * problem.n * problem.dtype.byteCount)),
     ]
   }
@@ -220,12 +227,16 @@ extension GemmProblem {
   /// longer than to have another core help; else a few items a core, since one that must be woken comes late. Each row is
   /// computed alone, so the bits do not depend on it.
   private func directRows(on profile: DeviceProfile) -> Int {
-    // Of whole panels; a row's way to memory counts as 16 terms. 10 µs where another core must be woken.
-    let operations = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16 + (update?.rule.terms ?? 0))
-    let isShort = operations < (profile.sharesShortWork ? 0.1e6 : 2.5e6)
     // Each item packs its panel of a transposed B anew.
-    let wanted = isShort ? 1 : divideUp((transposeB ? 1 : 4) * profile.computeUnits, panels)
+    let wanted = isShort(on: profile) ? 1 : divideUp((transposeB ? 1 : 4) * profile.computeUnits, panels)
     return roundUp(divideUp(m, wanted), 8)
+  }
+
+  /// Whether all of it takes one core no longer than to have another core help: 10 µs where that must be woken.
+  private func isShort(on profile: DeviceProfile) -> Bool {
+    // Of whole panels; a row's way to memory counts as 16 terms.
+    let operations = 2 * Double(m) * Double(panels * Self.panel) * Double(k + 16 + (update?.rule.terms ?? 0))
+    return operations < (profile.sharesShortWork ? 0.1e6 : 2.5e6)
   }
 
   /// Work-items on each side of a group that computes a block of C.

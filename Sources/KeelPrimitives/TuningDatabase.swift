@@ -13,13 +13,13 @@ import KeelKernels
 ///
 /// The folder is `KEEL_TUNE_DIR`, else `keel/tune` in the user's cache; `KEEL_TUNE_DIR=` (empty) turns it off.
 public struct TuningDatabase: Sendable {
-  /// One line: on this device, with these kernels, this variant was faster.
+  /// One line: on this device, with these kernels, this variant is to be used.
   public struct Entry: Hashable, Codable, Sendable {
     /// What was solved.
     public var family: String
     /// See ``ProblemKey/bucket``.
     public var bucket: String
-    /// The faster one.
+    /// The one to use: faster, or right where the other is wrong, or one that merges where the other does not.
     public var variant: String
     /// What would have been used instead.
     public var against: String

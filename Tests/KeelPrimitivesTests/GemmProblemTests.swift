@@ -15,8 +15,8 @@ import Testing
     return try problem.variant(on: context.profile, forced: ["gemm": variant]).bind(problem, operands, context)
   }
 
-  @Test(arguments: ["packed", "direct", "blocks64", "naive"]) func emptyProductsLaunchNothing(_ variant: String) throws
-  {
+  @Test(arguments: ["packed", "split", "direct", "blocks64", "naive"])
+  func emptyProductsLaunchNothing(_ variant: String) throws {
     #expect(try bind(GemmProblem(m: 0, n: 3, k: 2), variant).isEmpty)
     #expect(try bind(GemmProblem(m: 3, n: 0, k: 2), variant).isEmpty)
     #expect(try !bind(GemmProblem(m: 3, n: 1, k: 2), variant).isEmpty)
@@ -38,6 +38,9 @@ import Testing
     for name in ["direct", "naive"] {
       #expect(try huge.variant(on: profile, forced: ["gemm": name]).workspaceBytes(huge, profile) == 0)
     }
+    profile.localMemoryBytes = 0
+    let narrow = GemmProblem(m: 1 << 24, n: 1, k: 1 << 40, transposeA: true)
+    #expect(try narrow.variant(on: profile).workspaceBytes(narrow, profile) >= 0)
     profile.isCPU = false
     #expect(try huge.variant(on: profile).workspaceBytes(huge, profile) == 0)
   }
@@ -47,6 +50,41 @@ import Testing
     for launch in try bind(GemmProblem(m: 5_000_000, n: 65, k: 1), variant) {
       #expect(launch.global.dropFirst().allSatisfy { $0 <= 65_535 })
       #expect(launch.global[0] >= 5_000_000 / 64)
+    }
+  }
+
+  /// Slices of K are chosen by the shape, and are the same on any number of cores; rows are shared out as cores are.
+  @Test func slicesDependOnTheShapeAlone() throws {
+    func problem(_ m: Int, _ n: Int, _ k: Int, transposeA: Bool = false, transposeB: Bool = false) -> GemmProblem {
+      GemmProblem(m: m, n: n, k: k, transposeA: transposeA, transposeB: transposeB)
+    }
+    let context = try ComputeContext(cpu(), environment: ["KEEL_CACHE_DIR": ""])
+    let sliced = [problem(32, 32, 784), problem(784, 32, 256, transposeA: true)]
+    let whole = [problem(256, 32, 784), problem(32, 32, 784, transposeB: true), problem(32, 32, 256, transposeA: true)]
+    for problem in sliced { #expect(try problem.variant(on: context.profile).name == "split") }
+    for problem in whole { #expect(try problem.variant(on: context.profile).name != "split") }
+
+    func ints(_ launch: BoundLaunch) -> [Int] {
+      launch.arguments.compactMap { if case .int(let value) = $0 { value } else { nil } }
+    }
+    for problem in sliced {
+      let found = try [1, 2, 7].map { units -> (workspace: Int, slices: Int, depth: Int) in
+        var profile = context.profile
+        profile.computeUnits = units
+        let several = try ComputeContext(cpu(), profile: profile, environment: ["KEEL_CACHE_DIR": ""])
+        let variant = try problem.variant(on: profile)
+        let buffers = try (0..<4).map { _ in try several.buffer(byteCount: 64) }
+        let launches = try variant.bind(
+          problem, Operands(outputs: [buffers[0]], inputs: [buffers[1], buffers[2]], workspace: buffers[3]),
+          several.merging)
+        try #require(launches.count == 2)
+        #expect(launches[0].global[0] * launches[0].global[2] >= min(units, 4))
+        // M, N, K, depth, …, and M, N, slices, …
+        return (variant.workspaceBytes(problem, profile), ints(launches[1])[2], ints(launches[0])[3])
+      }
+      #expect(found.allSatisfy { $0 == found[0] })
+      #expect(found[0].workspace == found[0].slices * problem.m * problem.n * 4)
+      #expect(found[0].slices > 1 && (found[0].slices - 1) * found[0].depth < problem.k)
     }
   }
 }

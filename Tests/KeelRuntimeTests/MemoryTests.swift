@@ -102,6 +102,51 @@ import Testing
     #expect(try store.read("c").floats == oldC.map { $0 + 1 })
   }
 
+  /// Parameters lie by size, whatever the order of the layers, and so are they updated.
+  @Test(arguments: [
+    (UpdateRule.sgd(momentum: 0.9, nesterov: false, weightDecay: 0), 1),
+    (.adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0), 2),
+  ])
+  func parametersAreUpdatedAsTheyLie(_ rule: UpdateRule, _ launches: Int) throws {
+    for context in Devices.contexts {
+      let builder = GraphBuilder(mode: .training)
+      let cursor = builder.input("cursor", Cursor.type, role: .control)
+      let rates = builder.input("rates", TensorType([4]), role: .control)
+      let types = [TensorType([16, 16]), TensorType([32]), TensorType([8, 8]), TensorType([32])]
+      let parameters = types.indices.map { builder.input("p\($0)", types[$0], role: .parameter) }
+      let slots = rule.slots.map { slot in
+        types.indices.map { builder.input("\(slot)\($0)", types[$0], role: .optimizerSlot) }
+      }
+      let loss = parameters.map { ($0 * $0).sum() }.reduce(builder.constant(0)) { $0 + $1 }
+      let gradients = builder.gradients(of: loss, withRespectTo: parameters)
+      let kept = slots.flatMap { $0 }
+      let results = builder.append(
+        .optimizerStep(OptimizerStep(rule, count: types.count)), [rates, cursor] + parameters + gradients + kept)
+      for (old, new) in zip(parameters + kept, results) { builder.update(old, with: new) }
+      let graph = try builder.graph()
+      let store = try VariableStore.filled(for: graph, context)
+      try store.write("cursor", HostTensor([3], [Int32(0), 0, 7]))
+      for (slot, index) in slots.indices.flatMap({ slot in types.indices.map { (slot, $0) } }) {
+        let count = types[index].count
+        try store.write(
+          "\(rule.slots[slot])\(index)",
+          HostTensor(types[index], values: (0..<count).map { 0.25 + Double(slot + index) / 8 + Double($0) / 1024 }))
+      }
+      let reference = try Interpreter(graph).run(
+        Dictionary(
+          uniqueKeysWithValues: try graph.inputs.map { ($0.input.label, try store.read($0.input.label).doubles) }))
+      let executable = try Executable(graph, variables: store, options: .init())
+      let name = OptimizerProblem.Rule(rule).name
+      #expect(executable.launches.count { $0.label.hasPrefix(name) } == launches)
+      try executable.run()
+      for index in types.indices {
+        let got = try store.read("p\(index)").doubles
+        let error = zip(got, reference.variables["p\(index)"] ?? []).map { abs($0 - $1) }.max() ?? 1
+        #expect(error < 1e-5, "p\(index)")
+      }
+    }
+  }
+
   /// A parameter that the step does not name stays as it is, however small: the optimizer's flat launch passes by.
   @Test(arguments: [
     UpdateRule.sgd(momentum: 0.9, nesterov: false, weightDecay: 0.1),

@@ -16,8 +16,8 @@ extension OptimizerProblem.Rule {
 }
 
 extension Lowering {
-  /// One flat launch for each run of parameters whose gradients and slots lie as they do: for all of them, unless some
-  /// are frozen.
+  /// One flat launch for each run of parameters whose gradients and slots lie as they do: for all of them where a rule has
+  /// one slot or none, else for all matrices and for all else; for more where some are frozen.
   func optimizerStep(_ step: OptimizerStep, _ inputs: [TensorType]) throws -> Lowered? {
     if step.count == 0 { return nil }
     let (dtype, rule) = (inputs[2].dtype, OptimizerProblem.Rule(step.rule))
