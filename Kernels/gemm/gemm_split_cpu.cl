@@ -16,6 +16,7 @@
 
 #if TRANSPOSE_B
 #define TILE_B
+#define TILE_SEND(p)
 #else
 #define TILE_B __global
 #endif

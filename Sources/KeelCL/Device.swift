@@ -67,6 +67,8 @@ public final class Device: @unchecked Sendable {
   public let maxClockMHz: Int
   /// Floats in the vector that the driver likes best; at least 1.
   public let preferredVectorWidthFloat: Int
+  /// Floats in a vector register; 1 where it has none, 0 when the driver does not tell.
+  public let nativeVectorWidthFloat: Int
   /// Most work-items in a group; at least 1.
   public let maxWorkGroupSize: Int
   /// Limit of the local size on each axis.
@@ -129,6 +131,7 @@ public final class Device: @unchecked Sendable {
 
     computeUnits = max(1, number(CL_DEVICE_MAX_COMPUTE_UNITS, or: 1))
     maxClockMHz = number(CL_DEVICE_MAX_CLOCK_FREQUENCY, or: 0)
+    nativeVectorWidthFloat = number(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, or: 0)
     preferredVectorWidthFloat = max(1, number(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, or: 1))
     maxWorkGroupSize = max(1, (try? info.value(CL_DEVICE_MAX_WORK_GROUP_SIZE, as: Int.self)) ?? 1)
     maxWorkItemSizes = (try? info.array(CL_DEVICE_MAX_WORK_ITEM_SIZES, of: Int.self)) ?? [1, 1, 1]

@@ -8,6 +8,8 @@ public struct DeviceProfile: Hashable, Sendable {
   public var isCPU: Bool
   /// Cores or multiprocessors.
   public var computeUnits: Int
+  /// Floats in a vector register; 0 where the driver does not tell.
+  public var vectorFloats: Int
   /// Most work-items in a group.
   public var maxWorkGroupSize: Int
   /// Local memory of a work-group, in bytes.
@@ -31,6 +33,7 @@ public struct DeviceProfile: Hashable, Sendable {
     name = device.name
     isCPU = device.kind == .cpu
     computeUnits = device.computeUnits
+    vectorFloats = device.nativeVectorWidthFloat
     maxWorkGroupSize = device.maxWorkGroupSize
     localMemoryBytes = device.localMemoryBytes
     hasFP64 = device.hasFP64

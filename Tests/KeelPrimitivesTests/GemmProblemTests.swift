@@ -15,14 +15,16 @@ import Testing
     return try problem.variant(on: context.profile, forced: ["gemm": variant]).bind(problem, operands, context)
   }
 
-  @Test(arguments: ["packed", "split", "direct", "blocks64", "naive"])
+  @Test(arguments: ["packed", "split", "panels", "direct", "blocks64", "naive"])
   func emptyProductsLaunchNothing(_ variant: String) throws {
     #expect(try bind(GemmProblem(m: 0, n: 3, k: 2), variant).isEmpty)
     #expect(try bind(GemmProblem(m: 3, n: 0, k: 2), variant).isEmpty)
     #expect(try !bind(GemmProblem(m: 3, n: 1, k: 2), variant).isEmpty)
   }
 
-  @Test(arguments: ["packed", "direct", "blocks64", "naive"]) func sizesBeyondAnIntAreRefused(_ variant: String) {
+  @Test(arguments: ["packed", "panels", "direct", "blocks64", "naive"]) func sizesBeyondAnIntAreRefused(
+    _ variant: String
+  ) {
     for size in [Int(Int32.max), Int(Int32.max) + 1, Int.max >> 8] {
       let error = #expect(throws: PrimitiveError.self) { try bind(GemmProblem(m: size, n: 1, k: 1), variant) }
       #expect(error?.description.contains("\(size)") == true)

@@ -7,6 +7,7 @@ import Testing
   private func profile(isCPU: Bool) throws -> DeviceProfile {
     var profile = DeviceProfile(try Device.best())
     profile.isCPU = isCPU
+    profile.vectorFloats = 16
     return profile
   }
 
@@ -26,6 +27,10 @@ import Testing
     #expect(try GemmProblem(m: 1024, n: 1024, k: 1024).variant(on: cpu).name == "packed")
     #expect(try GemmProblem(m: 784, n: 300, k: 1000, transposeA: true).variant(on: cpu).name == "packed")
     #expect(try GemmProblem(m: 784, n: 300, k: 1000).variant(on: cpu).name == "direct")
+    var avx2 = cpu
+    avx2.vectorFloats = 8
+    #expect(try GemmProblem(m: 784, n: 300, k: 1000).variant(on: avx2).name == "panels")
+    #expect(try GemmProblem(m: 32, n: 300, k: 784).variant(on: avx2).name == "direct")
     // It runs what it is not preferred for.
     #expect(try gemm.variant(on: cpu, forced: ["gemm": "packed"]).name == "packed")
     #expect(throws: VariantUnavailable.self) { try gemm.variant(on: gpu, forced: ["gemm": "packed"]) }
@@ -78,7 +83,7 @@ import Testing
     #expect(try gemm.variant(on: cpu, forced: ["reduce": "rows"]).name == "direct")
     let unknown = #expect(throws: VariantUnavailable.self) { try gemm.variant(on: cpu, forced: ["gemm": "magic"]) }
     let text = unknown?.description ?? ""
-    for part in ["[gemm]", "3×4×5 NT", "packed, split, direct, blocks128, blocks64, naive", "magic", cpu.name] {
+    for part in ["[gemm]", "3×4×5 NT", "packed, split, panels, direct, blocks128, blocks64, naive", "magic", cpu.name] {
       #expect(text.contains(part), "\(text)")
     }
     #expect(throws: VariantUnavailable.self) {

@@ -21,6 +21,8 @@ extension KernelCases {
     }
     // One that is large in every direction; the reference takes its time.
     cases.append(product(dtype, (129, 257, 300), false, false))
+    // Rows of more than one work-item, each of which packs its panels, chunk after chunk.
+    cases.append(product(dtype, (259, 35, 1031), false, false))
     for shape in [(m: 7, n: 17, k: 257), (m: 16, n: 32, k: 40), (m: 1, n: 5, k: 3), (m: 13, n: 13, k: 13)] {
       // Each epilogue is a program, and this kernel compiles slowest of all: double precision takes two of them.
       let isDouble = dtype == .float64
