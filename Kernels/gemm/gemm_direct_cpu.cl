@@ -27,7 +27,7 @@
 #include "gemm_tile.clh"
 
 #ifndef KC
-#define KC 512
+#define KC 1024
 #endif
 
 KEEL_CPU __kernel void gemm_direct_cpu(
