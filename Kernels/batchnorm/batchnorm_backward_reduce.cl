@@ -21,6 +21,8 @@
 //
 // Slot PROLOGUE(V, LOAD, value, full, row, col): full the offset in dy; operands of dy's shape or one element.
 
+// A line of the cache at a time: four sums of a vector leave registers for that, the values of a block do not.
+#define WIDE_COLUMNS
 #include "batchnorm_columns.clh"
 #include "batchnorm_groups.clh"
 #include "batchnorm_runs.clh"
@@ -107,7 +109,7 @@ KEEL_CPU __kernel void batchnorm_backward_columns(PARTIAL_PARAMETERS) {
   OWN_CHANNELS(left, right, get_global_id(0), COLUMN_CHUNK)
   const size_t slice = get_global_id(1);
   const size_t begin = slice * sliceLength, end = min(begin + sliceLength, (size_t)outer);
-  const size_t ahead = ROWS_AHEAD(left, right, outer, C);
+  const size_t ahead = GRADIENT_ROWS_AHEAD(left, right, outer, C);
   const int lanes = LANES_OF(left, right);
   ColumnGradients gradients[VECTORS(COLUMN_CHUNK)];
   FOR_VECTORS(k, col, left, right) begin_gradients(&gradients[k], mean + col, residual + col, lanes);
