@@ -7,7 +7,8 @@
 //
 // Launch: global [items], local [1] for CPU devices, where an item's `block` vectors of 16 lie side by side. Elsewhere an
 // item has `block` quarters of 16, and neighbouring items have neighbouring ones: global [items], any local size.
-// Parameter: PROBE_CPU 1 for CPU devices.
+// Parameters: PROBE_CPU 1 for CPU devices; PROBE_SENDS 1 where these are asked for values ahead of the loads. Some read
+// faster so, some slower.
 
 #include "real.clh"
 
@@ -15,7 +16,11 @@
 #define PROBE_CPU 0
 #endif
 
-// Values ahead of the loads for which a CPU device is asked: 8 KiB.
+#ifndef PROBE_SENDS
+#define PROBE_SENDS 0
+#endif
+
+// Values ahead of the loads: 8 KiB.
 #define AHEAD 2048
 
 static inline REAL sum_of_four(REAL4 four) { return (four.x + four.y) + (four.z + four.w); }
@@ -27,7 +32,9 @@ KEEL_CPU __kernel void probe_read(__global REAL* restrict sums, __global const R
   REAL16 sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
   size_t i = 0;
   for (; i + 4 <= block; i += 4) {
+#if PROBE_SENDS
     for (int line = 0; line < 64; line += 16) KEEL_PREFETCH(values + i * 16 + line + AHEAD);
+#endif
     sum0 += vload16(i, values);
     sum1 += vload16(i + 1, values);
     sum2 += vload16(i + 2, values);

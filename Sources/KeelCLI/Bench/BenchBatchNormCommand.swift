@@ -12,7 +12,9 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
       Bytes are counted as the passes over a tensor: 12 an element forward (statistics read x, then it is read again and \
       y written) and 20 backward; 8 and 12 where it is one launch, whose work-items keep their channels in the cache. \
       "copy" is the fastest run of a copy through as many bytes as the operands have, beside it: what fits the caches is \
-      copied there. "of FMA" is the share of the fastest run of independent multiply-adds. Passes of less than a \
+      copied there. Where more is read than written, "reads apart" is what these bytes would take if reading had the rate \
+      of a probe that only reads, and writing what a copy takes beyond its reading: a copy moves more bytes a second, \
+      counted both ways, than cores can read. "of FMA" is the share of the fastest run of independent multiply-adds. Passes of less than a \
       millisecond have a second row, in which \(MemoryBenchmark.mergedCount) of them are one launch, as in a training \
       step, and as many copies; KEEL_MERGE=0 leaves it out.
       """)
@@ -59,7 +61,7 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
       BatchNormForwardProblem(ChannelExtents(tensor, axis: axis), epsilon: 1e-5), forced: options.variant,
       outputs: try [count, channels, channels, channels].map { try context.zeros($0) },
       inputs: try [count, channels, channels].enumerated().map { try context.noise($1, stream: UInt64($0)) },
-      bytes: { Double(count) * ($0 == 1 ? 8 : 12) }, on: context)
+      traffic: { .init(reads: Double(count) * ($0 == 1 ? 4 : 8), writes: Double(count) * 4) }, on: context)
   }
 
   private func backward(
@@ -74,7 +76,7 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
       // Any mean and variance do, here no spread at all.
       inputs: try [count, count, channels].enumerated().map { try context.noise($1, stream: UInt64($0)) }
         + [channels, channels, channels].map { try context.zeros($0) },
-      bytes: { Double(count) * ($0 == 1 ? 12 : 20) }, on: context)
+      traffic: { .init(reads: Double(count) * ($0 == 1 ? 8 : 16), writes: Double(count) * 4) }, on: context)
   }
 }
 

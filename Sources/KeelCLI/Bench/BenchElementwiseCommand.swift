@@ -9,8 +9,9 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
       A run gives the queue as much of the work as takes some 10 ms, one after another, and waits for the last. The \
       smallest mean of a run and the median are printed, rates from the smallest. Each operand is counted once for \
       reading and once for writing. "copy" is the fastest run of a copy through as many bytes as the operands have, \
-      beside it: what fits the caches is copied there, and where they have 64 MiB the copy has at least 128. Sums, \
-      which hardly write, have a second row beside what only reads as many bytes. Work of less than a millisecond \
+      beside it: what fits the caches is copied there, and where they have 64 MiB the copy has at least 128. Where \
+      not as much is written as read, "reads apart" is what these bytes would take if reading had the rate of a probe \
+      that only reads, and writing what a copy takes beyond its reading. Work of less than a millisecond \
       has a row in which \(MemoryBenchmark.mergedCount) times of it are one launch, as in a training \
       step, and as many copies; KEEL_MERGE=0 leaves it out.
       """)
@@ -49,14 +50,14 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
   private func jobs(_ context: ComputeContext?) -> [Job] {
     func job<Problem: KernelProblem>(
       _ name: String, _ problem: Problem, _ operands: @escaping (ComputeContext) throws -> ([Buffer], [Buffer]),
-      bytes: Double? = nil
+      traffic: MemoryBenchmark.Traffic? = nil
     ) -> Job {
       Job(name: name) {
         guard let context else { throw CommandError("bench", "\(name): expects a device") }
         let (outputs, inputs) = try operands(context)
         return try MemoryBenchmark(
           name, problem, forced: options.variant, outputs: outputs, inputs: inputs,
-          bytes: bytes.map { bytes in { _ in bytes } }, on: context)
+          traffic: traffic.map { traffic in { _ in traffic } }, on: context)
       }
     }
     func elementwise(_ name: String, inputs: Int, _ expression: String) -> Job {
@@ -86,7 +87,7 @@ struct BenchElementwiseCommand: AsyncParsableCommand {
           let slots = try (0..<slots).map { _ in try context.zeros(elements) }
           let inputs = try noise(1, elements, context) + [try context.noise(1, stream: 0), try context.zeros(4)]
           return (try noise(1, elements, context) + slots, inputs)
-        }, bytes: Double(elements * (3 + 2 * slots) * 4))
+        }, traffic: .init(reads: Double(elements * (2 + slots) * 4), writes: Double(elements * (1 + slots) * 4)))
     }
     func softmax(_ kind: SoftmaxProblem.Kind, _ rows: Int, _ classes: Int) -> Job {
       job("softmax loss, \(kind) \(rows)×\(classes)", SoftmaxProblem(kind, rows: rows, classes: classes)) { context in

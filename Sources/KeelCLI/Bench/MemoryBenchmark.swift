@@ -6,17 +6,28 @@ import Keel
 struct MemoryBenchmark {
   let title: String
   let variant: String
-  /// Bytes that are read and written, at least.
-  let bytes: Double
+  let traffic: Traffic
   let flops: Double
   let launchCount: Int
   /// Bytes of all operands.
   let workingSet: Int
-  /// Whether hardly anything is written, so that what reading alone reaches is the limit.
-  let onlyReads: Bool
   private let context: ComputeContext
   private let bound: [BoundLaunch]
   private let launches: [CompiledLaunch]
+
+  /// Bytes that are read and written, at least.
+  struct Traffic {
+    var reads: Double
+    var writes: Double
+
+    var bytes: Double { reads + writes }
+    /// Whether a copy is like it: as much is written as read.
+    var isEven: Bool { reads == writes }
+
+    /// Seconds where reading has the rate `read` and a copy, counted both ways, the rate `copy`: what a copy takes
+    /// beyond its reading is its writing.
+    func seconds(read: Double, copy: Double) -> Double { reads / read + writes * max(2 / copy - 1 / read, 0) }
+  }
 
   /// How often the work is in a launch where it is merged.
   static let mergedCount = 16
@@ -26,10 +37,10 @@ struct MemoryBenchmark {
   /// - Parameters:
   ///   - forced: the variant's name; nil for the one that the library chooses.
   ///   - outputs: of the problem, in order; where an output is changed in place it is no input.
-  ///   - bytes: that are read and written, from the number of launches; nil for all outputs and inputs once.
+  ///   - traffic: from the number of launches; nil for all inputs and outputs once.
   init<Problem: KernelProblem>(
     _ title: String, _ problem: Problem, forced: String?, outputs: [Buffer], inputs: [Buffer],
-    bytes: ((_ launchCount: Int) -> Double)? = nil, on context: ComputeContext
+    traffic: ((_ launchCount: Int) -> Traffic)? = nil, on context: ComputeContext
   ) throws {
     self.title = title
     self.context = context
@@ -38,9 +49,9 @@ struct MemoryBenchmark {
     self.bound = bound.launches
     launches = try bound.launches.map { try context.compile($0) }
     launchCount = launches.count
-    workingSet = (outputs + inputs).reduce(0) { $0 + $1.byteCount }
-    onlyReads = outputs.reduce(0) { $0 + $1.byteCount } * 16 < workingSet
-    self.bytes = bytes?(launchCount) ?? Double(workingSet)
+    let (reads, writes) = (inputs.reduce(0) { $0 + $1.byteCount }, outputs.reduce(0) { $0 + $1.byteCount })
+    workingSet = reads + writes
+    self.traffic = traffic?(launchCount) ?? Traffic(reads: Double(reads), writes: Double(writes))
     flops = launches.reduce(0) { $0 + $1.flops }
   }
 
@@ -78,9 +89,11 @@ extension MemoryBenchmark {
     var copyGigabytesPerSecond: Figure
     var shareOfCopy: Figure
     var gflops: Figure
-    /// Where hardly anything is written: of the fastest run that only reads as many bytes.
+    /// Where more is read than written: of the fastest run that only reads as many bytes, and the share of what the
+    /// work's bytes take with reading at that rate and writing at that of a copy.
     var readGigabytesPerSecond: Figure?
-    var shareOfRead: Figure?
+    var limitGigabytesPerSecond: Figure?
+    var shareOfLimit: Figure?
     /// Of the fastest run of independent multiply-adds.
     var shareOfMultiplyAdds: Figure
     /// The same of what is merged, where it is: how often the work is in a launch, and its figures. Copies are merged, too.
@@ -90,12 +103,12 @@ extension MemoryBenchmark {
     var mergedCopyGigabytesPerSecond: Figure?
     var mergedShareOfCopy: Figure?
 
-    /// A line for launches of its own, one for reading alone and one for what is merged.
+    /// A line for launches of its own, one for reads and writes apart and one for what is merged.
     fileprivate var lines: [[String]] {
       var lines = [cells]
-      if let rate = readGigabytesPerSecond {
+      if let rate = limitGigabytesPerSecond {
         lines.append(
-          ["", "beside reads", "", "", "", Text.rate(rate.value), shareOfRead?.value.map(Text.percent) ?? "–"])
+          ["", "reads apart", "", "", "", Text.rate(rate.value), shareOfLimit?.value.map(Text.percent) ?? "–"])
       }
       guard let times = timesPerLaunch, let microseconds = mergedMicroseconds, let median = mergedMedian else {
         return lines
@@ -133,7 +146,7 @@ extension MemoryBenchmark {
     let roofline = try Roofline(
       context,
       workingSet: workingSet < Roofline.uncachedBytes / 2 ? workingSet : max(workingSet, Roofline.uncachedBytes))
-    let reading = onlyReads ? try ReadRoofline(context, workingSet: workingSet) : nil
+    let reading = traffic.isEven ? nil : try ReadRoofline(context, workingSet: workingSet)
     let count = try Timing.count { try context.seconds(of: launches, count: $0) }
     var (own, copy, read, multiplyAdds) = (Timing(), 0.0, 0.0, 0.0)
     for _ in 0..<repeats {
@@ -142,14 +155,17 @@ extension MemoryBenchmark {
       read = max(read, try reading?.bytesPerSecond() ?? 0)
       multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
     }
+    let bytes = traffic.bytes
     var row = Row(
       name: title, variant: variant, launches: launchCount, microseconds: Figure(own.minimum * 1e6),
       median: Figure(own.median * 1e6), bytes: bytes, gigabytesPerSecond: Figure(bytes / own.minimum * 1e-9),
       copyGigabytesPerSecond: Figure(copy * 1e-9), shareOfCopy: Figure(bytes / own.minimum / copy),
       gflops: Figure(flops / own.minimum * 1e-9), shareOfMultiplyAdds: Figure(flops / own.minimum / multiplyAdds))
-    if onlyReads {
+    if reading != nil {
+      let limit = traffic.seconds(read: read, copy: copy)
       row.readGigabytesPerSecond = Figure(read * 1e-9)
-      row.shareOfRead = Figure(bytes / own.minimum / read)
+      row.limitGigabytesPerSecond = Figure(bytes / limit * 1e-9)
+      row.shareOfLimit = Figure(limit / own.minimum)
     }
     if own.minimum < Self.shortSeconds, let merged = try merged() { try measure(merged, repeats: repeats, into: &row) }
     return row
@@ -169,7 +185,7 @@ extension MemoryBenchmark {
     row.mergedMicroseconds = Figure(own.minimum * 1e6)
     row.mergedMedian = Figure(own.median * 1e6)
     row.mergedCopyGigabytesPerSecond = Figure(copy * 1e-9)
-    row.mergedShareOfCopy = Figure(bytes / own.minimum / copy)
+    row.mergedShareOfCopy = Figure(traffic.bytes / own.minimum / copy)
   }
 
   /// Times one after the other and prints each line as it comes. A benchmark is made when its turn has come, so that its
