@@ -18,7 +18,7 @@
 #endif
 #if PACK_B
 #define TILE_B
-#define TILE_SEND(p)
+#define TILE_PACKED 1
 #else
 #define TILE_B __global
 #endif

@@ -24,7 +24,7 @@
 
 #define TILE_A KEEL_SCRATCH
 #define TILE_B __global
-#define TILE_SEND(p)
+#define TILE_PACKED 1
 #include "gemm_panel.clh"
 #include "gemm_tile.clh"
 

@@ -16,7 +16,7 @@
 
 #if TRANSPOSE_B
 #define TILE_B
-#define TILE_SEND(p)
+#define TILE_PACKED 1
 #else
 #define TILE_B __global
 #endif

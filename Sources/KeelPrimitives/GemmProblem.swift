@@ -241,10 +241,11 @@ extension GemmProblem {
   /// do not depend on it.
   private func directRows(packsB: Bool, on profile: DeviceProfile) -> Int {
     if isShort(on: profile) { return roundUp(m, 8) }
-    // Each item packs its panel anew, which takes as long as some rows.
-    let (items, leastRows) = packsB ? (transposeB ? 4 : 16, 128) : (16, 16)
-    let wanted = divideUp(items * profile.computeUnits, panels)
-    return max(roundUp(divideUp(m, wanted), 16), leastRows)
+    let units = profile.computeUnits
+    func rows(items: Int) -> Int { roundUp(divideUp(m, divideUp(items, panels)), 16) }
+    // Each item packs its panel anew, which takes as long as some rows; but every core has one.
+    let wanted = rows(items: (transposeB ? 4 : 16) * units)
+    return max(wanted, packsB ? min(rows(items: units), 128) : 16)
   }
 
   /// Whether all of it takes one core no longer than to have another core help: 10 µs where that must be woken.
