@@ -11,7 +11,8 @@
 // panel; between two such chunks of K the sums wait in C.
 //
 // Launch: global [ceil(M / rowsPerItem), ceil(N / PANEL)], local [1, 1]. K = 0 gives epilogue(0).
-// Parameters: KC, PACK_B; those of the tile. Slots: as the tile has them; with an update of a packed B, K is KC at most.
+// Parameters: KC, 1024 floats or half as many by default; PACK_B; those of the tile. Slots: as the tile has them; with an
+// update of a packed B, K is KC at most.
 
 #ifndef PACK_B
 #define PACK_B TRANSPOSE_B
@@ -27,7 +28,11 @@
 #include "gemm_tile.clh"
 
 #ifndef KC
+#if TILE_BYTES == 32 && !defined(REAL_IS_DOUBLE)
 #define KC 1024
+#else
+#define KC 512
+#endif
 #endif
 
 KEEL_CPU __kernel void gemm_direct_cpu(
@@ -39,13 +44,13 @@ KEEL_CPU __kernel void gemm_direct_cpu(
   const size_t row_stride = TRANSPOSE_A ? 1 : K, k_stride = TRANSPOSE_A ? M : 1;
 #if PACK_B
   REAL panel[KC * PANEL];
-  const int chunks = max(1, (K + KC - 1) / KC), chunk = (K + chunks - 1) / chunks;
+  const size_t chunks = max((size_t)1, ((size_t)K + KC - 1) / KC), chunk = (K + chunks - 1) / chunks;
 #endif
 
   size_t first_k = 0;
   do {
 #if PACK_B
-    const int depth = min((size_t)chunk, K - first_k);
+    const int depth = min(chunk, K - first_k);
     pack_panel(panel, B, first_k, depth, first_col, last_col - first_col, N, K);
 #else
     const int depth = K;

@@ -65,8 +65,8 @@ public struct GemmProblem: KernelProblem {
   /// The first that takes problem and device, and suits them, wins.
   public static let variants: [Variant<GemmProblem>] = [
     Variant(
-      "packed", takes: { $0.isForCPU(on: $1) && $0.fitsPanels(on: $1) }, suits: { problem, _ in problem.isLarge },
-      workspaceBytes: { problem, _ in problem.panelBytes }, bind: checked(bindPacked)),
+      "packed", takes: { $0.isForCPU(on: $1) && $0.fitsPacked(on: $1) }, suits: { problem, _ in problem.isLarge },
+      workspaceBytes: { problem, _ in problem.packedBytes }, bind: checked(bindPacked)),
     Variant(
       "split", takes: { $0.isForCPU(on: $1) && $0.fitsSlices }, suits: { problem, _ in problem.isForSlices },
       workspaceBytes: { problem, _ in problem.slices.count * problem.m * problem.n * problem.dtype.byteCount },
@@ -104,13 +104,17 @@ public struct GemmProblem: KernelProblem {
 extension GemmProblem {
   /// Columns that a work-item of a CPU takes at a time; they lie together where B is packed.
   private static let panel = 32
-  /// Rows that such a work-item packs at a time.
-  private static let packedRows = 96
-  /// K is cut so that a packed column has no more bytes: a panel then fits the first-level cache or nearly so.
-  private static let chunkBytes = 2048
+  /// A packed column has no more bytes on any device, so that no more terms are one chunk of K everywhere.
+  private static let leastChunkBytes = 1536
+
+  /// Rows that a work-item of `packed` packs at a time, and bytes of a packed column: what the caches hold of either, as
+  /// measured. With vectors of eight 2048³ reaches 85 % of multiply-adds so, and 80 % as with those of sixteen.
+  private static func blocking(on profile: DeviceProfile) -> (rows: Int, chunkBytes: Int) {
+    profile.vectorFloats == 16 ? (96, 2048) : (168, leastChunkBytes)
+  }
 
   private var panels: Int { divideUp(n, Self.panel) }
-  private var panelBytes: Int { panels * Self.panel * k * dtype.byteCount }
+  private var packedBytes: Int { panels * Self.panel * k * dtype.byteCount }
 
   private func isForCPU(on profile: DeviceProfile) -> Bool { profile.isCPU && dtype.isFloatingPoint }
 
@@ -123,20 +127,22 @@ extension GemmProblem {
   }
 
   /// Between two chunks of K the sums wait in C, which a parameter has no room for.
-  private var isOneChunkForUpdate: Bool { update == nil || k <= Self.chunkBytes / dtype.byteCount }
+  private var isOneChunkForUpdate: Bool { update == nil || k <= Self.leastChunkBytes / dtype.byteCount }
 
   /// A product without terms has no panels. The bound keeps their size within an integer.
-  private func fitsPanels(on profile: DeviceProfile) -> Bool {
-    k > 0 && isOneChunkForUpdate && bytesOfB < 0x1p58 && profile.localMemoryBytes >= Self.packedRows * Self.chunkBytes
+  private func fitsPacked(on profile: DeviceProfile) -> Bool {
+    let (rows, chunkBytes) = Self.blocking(on: profile)
+    return k > 0 && isOneChunkForUpdate && bytesOfB < 0x1p58 && profile.localMemoryBytes >= rows * chunkBytes
   }
 
   private static func bindPacked(
     _ problem: GemmProblem, _ operands: Operands, _ context: ComputeContext
   ) throws -> [BoundLaunch] {
     guard let panels = operands.workspace else {
-      throw PrimitiveError(family, "\(problem.label): expects a workspace of \(problem.panelBytes) bytes, got none")
+      throw PrimitiveError(family, "\(problem.label): expects a workspace of \(problem.packedBytes) bytes, got none")
     }
     var spec = problem.spec("gemm_packed_cpu.cl")
+    let (packedRows, chunkBytes) = blocking(on: context.profile)
     let largestChunk = chunkBytes / problem.dtype.byteCount
     spec.define("KC", "\(largestChunk)")
     spec.define("MC", "\(packedRows)")
@@ -153,7 +159,7 @@ extension GemmProblem {
         "gemm_pack_b", of: spec,
         [.buffer(panels), .buffer(operands.inputs[1]), .int(problem.n), .int(problem.k), .int(chunk)],
         global: [problem.panels, divideUp(problem.k, chunk)], isSingleItem: true, label: problem.label,
-        bytes: Double(problem.panelBytes) * 2),
+        bytes: Double(problem.packedBytes) * 2),
       try context.bind(
         "gemm_packed_cpu", of: spec,
         problem.arguments(operands, b: panels) + [.int(rows), .int(panelsPerItem), .int(chunk)],
@@ -230,10 +236,11 @@ extension GemmProblem {
     }
   }
 
-  /// Whether B is packed although it is not transposed. The narrower tile of short vectors reads it more often, of which
-  /// each row lies in lines and pages of its own: with AVX2 1000×300×784 takes a tenth less packed, with AVX-512 no less.
+  /// Whether B is packed although it is not transposed. The narrower tile of vectors of eight reads it more often, and
+  /// each of its rows lies in lines and pages of its own: 1000×300×784 takes a tenth less packed there, Aᵀ·B of 256³ 6 %,
+  /// with vectors of sixteen no less.
   private func suitsPanels(on profile: DeviceProfile) -> Bool {
-    (1..<16).contains(profile.vectorFloats) && n > Self.panel && m >= 128
+    profile.vectorFloats == 8 && n > Self.panel && m >= 128
   }
 
   /// Rows of C for one work-item: all of them when all takes one core no longer than to have another core help; else a
@@ -242,10 +249,17 @@ extension GemmProblem {
   private func directRows(packsB: Bool, on profile: DeviceProfile) -> Int {
     if isShort(on: profile) { return roundUp(m, 8) }
     let units = profile.computeUnits
-    func rows(items: Int) -> Int { roundUp(divideUp(m, divideUp(items, panels)), 16) }
-    // Each item packs its panel anew, which takes as long as some rows; but every core has one.
-    let wanted = rows(items: (transposeB ? 4 : 16) * units)
-    return max(wanted, packsB ? min(rows(items: units), 128) : 16)
+    func rows(items: Int) -> Int {
+      let share = divideUp(m, divideUp(items, panels))
+      // Sixteen make two tiles of six and one of four, or two of eight.
+      let even = roundUp(share, 16)
+      return divideUp(m, even) * panels < min(items, units) ? max(share / 8 * 8, 8) : even
+    }
+    // Each item packs its panel anew, which takes as long as some rows.
+    if packsB {
+      return max(rows(items: (transposeB ? 4 : 16) * units), min(rows(items: (transposeB ? 1 : 2) * units), 128))
+    }
+    return rows(items: 16 * units)
   }
 
   /// Whether all of it takes one core no longer than to have another core help: 10 µs where that must be woken.

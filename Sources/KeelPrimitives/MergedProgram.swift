@@ -181,7 +181,8 @@ struct MergedProgram {
   }
 
   private static let mostBuffers = 100
-  /// Some keep 192 KiB of what they pack on the stack of a thread.
+  /// Some keep a quarter of a megabyte of what they pack on the stack of a thread; as functions that are not inlined, one
+  /// after the other.
   static let mostFunctions = 32
   private static let mostPhases = 4000
 

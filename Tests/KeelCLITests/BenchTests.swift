@@ -100,6 +100,15 @@ extension ToolTests {
         #expect(abs(rate * microseconds * 1e3 - count) < 1e-6 * count)
         let copy = try #require(row["copyGigabytesPerSecond"] as? Double)
         #expect(abs(try #require(row["shareOfCopy"] as? Double) * copy - rate) < 1e-6 * rate)
+        // One launch forward writes as much as it reads; the others read more.
+        let isEven = row["bytes"] as? Double == 8 * 360
+        #expect((row["readGigabytesPerSecond"] == nil) == isEven)
+        guard !isEven else { continue }
+        let read = try #require(row["readGigabytesPerSecond"] as? Double)
+        let apart = try #require(row["apartGigabytesPerSecond"] as? Double)
+        #expect(abs(try #require(row["shareOfApart"] as? Double) * apart - rate) < 1e-6 * rate)
+        // Between reading alone and a copy, or where a copy reads faster than the probe, above both.
+        #expect(apart >= min(read, copy) * (1 - 1e-6))
       }
     }
 

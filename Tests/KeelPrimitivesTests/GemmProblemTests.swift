@@ -47,6 +47,44 @@ import Testing
     #expect(try huge.variant(on: profile).workspaceBytes(huge, profile) == 0)
   }
 
+  /// A panel is packed for products alone, on CPUs, of a B that is not transposed.
+  @Test func panelsTakeNoUpdateNoTransposedBAndNoGPU() throws {
+    var profile = DeviceProfile(try cpu())
+    let forced = ["gemm": "panels"]
+    var problem = GemmProblem(m: 128, n: 33, k: 2)
+    #expect(try problem.variant(on: profile, forced: forced).name == "panels")
+    problem.transposeB = true
+    #expect(throws: VariantUnavailable.self) { try problem.variant(on: profile, forced: forced) }
+    problem.transposeB = false
+    problem.update = .init(.sgd(momentum: 0, nesterov: false, weightDecay: 0), isGuarded: false)
+    #expect(throws: VariantUnavailable.self) { try problem.variant(on: profile, forced: forced) }
+    problem.update = nil
+    profile.isCPU = false
+    #expect(throws: VariantUnavailable.self) { try problem.variant(on: profile, forced: forced) }
+  }
+
+  /// Whatever is shared out covers all rows, and there is something for every core while there are eight rows for each.
+  @Test(arguments: [1, 2, 4, 7, 64, 255]) func everyCoreHasRows(_ units: Int) throws {
+    var profile = DeviceProfile(try cpu())
+    profile.computeUnits = units
+    let context = try ComputeContext(cpu(), profile: profile, environment: ["KEEL_CACHE_DIR": ""]).merging
+    let buffers = try (0..<3).map { _ in try context.buffer(byteCount: 64) }
+    let operands = Operands(outputs: [buffers[0]], inputs: [buffers[1], buffers[2]])
+    for (m, n) in [(1, 5000), (32, 32), (32, 300), (64, 20), (100, 31), (1000, 300), (4096, 10)] {
+      for (name, transposeB) in [("direct", false), ("direct", true), ("panels", false)] {
+        let problem = GemmProblem(m: m, n: n, k: 2048, transposeB: transposeB)
+        let variant = try problem.variant(on: profile, forced: ["gemm": name])
+        let launch = try #require(try variant.bind(problem, operands, context).first)
+        // M, N, K, rows of an item.
+        let ints = launch.arguments.compactMap { if case .int(let value) = $0 { Int(value) } else { nil } }
+        let rows = try #require(ints.last)
+        #expect(ints.count == 4 && launch.global == [(m + rows - 1) / rows, (n + 31) / 32])
+        let most = (m + 7) / 8 * launch.global[1]
+        #expect(launch.global[0] * launch.global[1] >= min(units, most), "\(m)×\(n) \(name), \(rows) rows")
+      }
+    }
+  }
+
   /// CUDA takes 65,535 groups at most on any axis but the first.
   @Test(arguments: ["blocks64", "naive"]) func manyRowsLieOnTheFirstAxis(_ variant: String) throws {
     for launch in try bind(GemmProblem(m: 5_000_000, n: 65, k: 1), variant) {

@@ -17,7 +17,11 @@ import Testing
         print("skipped \(name) in double: \(device.name) has no double precision")
         continue
       }
-      let text = "#define REAL \(real)\n" + (try KernelSource(directory: nil).resolved(name))
+      // Where a vector is in two registers, clang warns of each function that takes it: another processor's would not
+      // take it in the same way. There are none in a program.
+      let text =
+        "#ifdef __clang__\n#pragma clang diagnostic ignored \"-Wpsabi\"\n#endif\n#define REAL \(real)\n"
+        + (try KernelSource(directory: nil).resolved(name))
       let program = try Program(
         context: Context(device: device), source: text, options: "-cl-std=CL1.2 -Werror", name: name)
       let kernels = try program.kernelNames()

@@ -12,11 +12,11 @@ struct BenchBatchNormCommand: AsyncParsableCommand {
       Bytes are counted as the passes over a tensor: 12 an element forward (statistics read x, then it is read again and \
       y written) and 20 backward; 8 and 12 where it is one launch, whose work-items keep their channels in the cache. \
       "copy" is the fastest run of a copy through as many bytes as the operands have, beside it: what fits the caches is \
-      copied there. Where more is read than written, "reads apart" is what these bytes would take if reading had the rate \
-      of a probe that only reads, and writing what a copy takes beyond its reading: a copy moves more bytes a second, \
-      counted both ways, than cores can read. "of FMA" is the share of the fastest run of independent multiply-adds. Passes of less than a \
-      millisecond have a second row, in which \(MemoryBenchmark.mergedCount) of them are one launch, as in a training \
-      step, and as many copies; KEEL_MERGE=0 leaves it out.
+      copied there. Where not as much is written as read, "reads apart" is what these bytes would take if reading had \
+      the rate of a probe that only reads, and writing what a copy takes beyond its reading: a copy moves more bytes a \
+      second, counted both ways, than cores can read. "of FMA" is the share of the fastest run of independent \
+      multiply-adds. Passes of less than a millisecond have a row in which \(MemoryBenchmark.mergedCount) of them are one \
+      launch, as in a training step, and as many copies; KEEL_MERGE=0 leaves it out.
       """)
 
   @Option(

@@ -25,7 +25,7 @@ struct MemoryBenchmark {
     var isEven: Bool { reads == writes }
 
     /// Seconds where reading has the rate `read` and a copy, counted both ways, the rate `copy`: what a copy takes
-    /// beyond its reading is its writing.
+    /// beyond its reading is its writing, nothing where it reads as fast by itself.
     func seconds(read: Double, copy: Double) -> Double { reads / read + writes * max(2 / copy - 1 / read, 0) }
   }
 
@@ -89,11 +89,11 @@ extension MemoryBenchmark {
     var copyGigabytesPerSecond: Figure
     var shareOfCopy: Figure
     var gflops: Figure
-    /// Where more is read than written: of the fastest run that only reads as many bytes, and the share of what the
-    /// work's bytes take with reading at that rate and writing at that of a copy.
+    /// Where not as much is written as read: the rate of the fastest run that only reads, and that of the work's bytes
+    /// if they were read at that rate and written as a copy writes. Probes, and no limits: some work beats them.
     var readGigabytesPerSecond: Figure?
-    var limitGigabytesPerSecond: Figure?
-    var shareOfLimit: Figure?
+    var apartGigabytesPerSecond: Figure?
+    var shareOfApart: Figure?
     /// Of the fastest run of independent multiply-adds.
     var shareOfMultiplyAdds: Figure
     /// The same of what is merged, where it is: how often the work is in a launch, and its figures. Copies are merged, too.
@@ -106,9 +106,9 @@ extension MemoryBenchmark {
     /// A line for launches of its own, one for reads and writes apart and one for what is merged.
     fileprivate var lines: [[String]] {
       var lines = [cells]
-      if let rate = limitGigabytesPerSecond {
+      if let rate = apartGigabytesPerSecond {
         lines.append(
-          ["", "reads apart", "", "", "", Text.rate(rate.value), shareOfLimit?.value.map(Text.percent) ?? "–"])
+          ["", "reads apart", "", "", "", Text.rate(rate.value), shareOfApart?.value.map(Text.percent) ?? "–"])
       }
       guard let times = timesPerLaunch, let microseconds = mergedMicroseconds, let median = mergedMedian else {
         return lines
@@ -162,10 +162,10 @@ extension MemoryBenchmark {
       copyGigabytesPerSecond: Figure(copy * 1e-9), shareOfCopy: Figure(bytes / own.minimum / copy),
       gflops: Figure(flops / own.minimum * 1e-9), shareOfMultiplyAdds: Figure(flops / own.minimum / multiplyAdds))
     if reading != nil {
-      let limit = traffic.seconds(read: read, copy: copy)
+      let apart = traffic.seconds(read: read, copy: copy)
       row.readGigabytesPerSecond = Figure(read * 1e-9)
-      row.limitGigabytesPerSecond = Figure(bytes / limit * 1e-9)
-      row.shareOfLimit = Figure(limit / own.minimum)
+      row.apartGigabytesPerSecond = Figure(bytes / apart * 1e-9)
+      row.shareOfApart = Figure(apart / own.minimum)
     }
     if own.minimum < Self.shortSeconds, let merged = try merged() { try measure(merged, repeats: repeats, into: &row) }
     return row

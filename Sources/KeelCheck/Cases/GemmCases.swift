@@ -3,13 +3,13 @@ import KeelGraph
 import KeelPrimitives
 
 extension KernelCases {
-  /// Ones, primes, the edges of the tiles (6 or 8 rows, 8, 16 or 32 columns), of packed rows (96) and of chunks of K (256
-  /// and 512, more than two of them too), and shapes of real layers.
+  /// Ones, primes, the edges of the tiles (6 or 8 rows, 8, 16 or 32 columns), of packed rows (96) and of chunks of K (256,
+  /// 512 and 1024, more than two of them too), and shapes of real layers.
   private static let gemmShapes: [(m: Int, n: Int, k: Int)] = [
     (1, 1, 1), (1, 17, 33), (33, 1, 7), (5, 17, 7), (6, 16, 16), (7, 15, 31), (8, 32, 8), (9, 33, 6), (17, 6, 33),
     (31, 7, 15), (33, 5, 17), (16, 48, 1), (24, 31, 2), (5, 6, 255), (7, 33, 257), (8, 64, 511), (16, 17, 512),
     (6, 47, 513), (9, 65, 1031), (32, 32, 784), (784, 32, 32), (65, 49, 300), (97, 33, 521), (3, 16, 16), (3, 15, 17),
-    (11, 31, 47), (521, 31, 67),
+    (11, 31, 47), (521, 31, 67), (7, 33, 1024), (9, 65, 2051),
   ]
 
   static func gemm(_ dtype: DType) -> [KernelCase] {
@@ -22,8 +22,10 @@ extension KernelCases {
     // One that is large in every direction; the reference takes its time.
     cases.append(product(dtype, (129, 257, 300), false, false))
     // Rows of more than one work-item, each of which packs its panels, chunk after chunk.
-    cases.append(product(dtype, (259, 35, 1031), false, false))
-    for shape in [(m: 7, n: 17, k: 257), (m: 16, n: 32, k: 40), (m: 1, n: 5, k: 3), (m: 13, n: 13, k: 13)] {
+    for transposeB in [false, true] { cases.append(product(dtype, (259, 35, 1031), false, transposeB)) }
+    for shape in [
+      (m: 7, n: 17, k: 257), (m: 7, n: 17, k: 1031), (m: 16, n: 32, k: 40), (m: 1, n: 5, k: 3), (m: 13, n: 13, k: 13),
+    ] {
       // Each epilogue is a program, and this kernel compiles slowest of all: double precision takes two of them.
       let isDouble = dtype == .float64
       for (transposeA, transposeB) in [(false, false)] + (isDouble ? [] : [(false, true), (true, false)]) {
