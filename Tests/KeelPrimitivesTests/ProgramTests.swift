@@ -17,20 +17,36 @@ import Testing
         print("skipped \(name) in double: \(device.name) has no double precision")
         continue
       }
-      // Where a vector is in two registers, clang warns of each function that takes it: another processor's would not
-      // take it in the same way. There are none in a program.
-      let text =
-        "#ifdef __clang__\n#pragma clang diagnostic ignored \"-Wpsabi\"\n#endif\n#define REAL \(real)\n"
-        + (try KernelSource(directory: nil).resolved(name))
-      let program = try Program(
-        context: Context(device: device), source: text, options: "-cl-std=CL1.2 -Werror", name: name)
-      let kernels = try program.kernelNames()
+      let kernels = try strictly(name, ["REAL \(real)"], on: device).kernelNames()
       let stem = name.dropLast(3)
       let family =
         ["sgd", "adam", "affine", "gather", "transpose", "elementwise", "reduce", "softmax", "batchnorm", "gemm"]
         .first { stem.hasPrefix($0) } ?? String(stem)
       #expect(!kernels.isEmpty && kernels.allSatisfy { $0.hasPrefix(family) }, "\(name) has \(kernels)")
     }
+  }
+
+  /// So are products whose operands are transposed or packed, with an epilogue.
+  @Test(arguments: ["direct", "packed", "split"], [["TRANSPOSE_A 1", "TRANSPOSE_B 1"], ["PACK_B 1"]])
+  func productCompilesWithoutWarnings(_ variant: String, _ defines: [String]) throws {
+    let epilogue = [
+      "EPILOGUE_PARAMETERS", "EPILOGUE_ARGUMENTS", "EPILOGUE(V, LOAD, value, full, row, col) value *= value",
+    ]
+    for device in try Device.all() where device.kind == .cpu {
+      let program = try strictly("gemm_\(variant)_cpu.cl", ["REAL float"] + defines + epilogue, on: device)
+      #expect(try program.kernelNames().contains("gemm_\(variant)_cpu"))
+    }
+  }
+
+  /// A file with macros, where every warning is an error.
+  private func strictly(_ name: String, _ defines: [String], on device: Device) throws -> Program {
+    // Where a vector is in two registers, clang warns of each function that takes it: another processor's would not
+    // take it in the same way. There are none in a program.
+    let text =
+      "#ifdef __clang__\n#pragma clang diagnostic ignored \"-Wpsabi\"\n#endif\n"
+      + defines.map { "#define \($0)\n" }.joined() + (try KernelSource(directory: nil).resolved(name))
+    return try Program(
+      context: Context(device: device), source: text, options: "-cl-std=CL1.2 -Werror", name: name)
   }
 
   /// Each kernel of each file is a program by itself, with nothing of the others.
