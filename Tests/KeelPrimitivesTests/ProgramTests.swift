@@ -27,7 +27,10 @@ import Testing
   }
 
   /// So are products whose operands are transposed or packed, with an epilogue.
-  @Test(arguments: ["direct", "packed", "split"], [["TRANSPOSE_A 1", "TRANSPOSE_B 1"], ["PACK_B 1"]])
+  @Test(arguments: [
+    ("direct", ["TRANSPOSE_A 1", "TRANSPOSE_B 1"]), ("direct", ["PACK_B 1"]),
+    ("packed", ["TRANSPOSE_A 1", "TRANSPOSE_B 1"]), ("split", ["TRANSPOSE_A 1", "TRANSPOSE_B 1"]),
+  ])
   func productCompilesWithoutWarnings(_ variant: String, _ defines: [String]) throws {
     let epilogue = [
       "EPILOGUE_PARAMETERS", "EPILOGUE_ARGUMENTS", "EPILOGUE(V, LOAD, value, full, row, col) value *= value",

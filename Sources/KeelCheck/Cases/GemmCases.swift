@@ -3,12 +3,12 @@ import KeelGraph
 import KeelPrimitives
 
 extension KernelCases {
-  /// Ones, primes, the edges of the tiles (6 or 8 rows, 8, 16 or 32 columns), of packed rows (96) and of chunks of K (256,
-  /// 512 and 1024, more than two of them too), and shapes of real layers.
+  /// Ones, primes, the edges of the tiles (6 or 8 rows, 8, 16 or 32 columns), of packed rows (96, 168) and of chunks of K
+  /// (256, 384, 512 and 1024, more than two of them too), and shapes of real layers.
   private static let gemmShapes: [(m: Int, n: Int, k: Int)] = [
     (1, 1, 1), (1, 17, 33), (33, 1, 7), (5, 17, 7), (6, 16, 16), (7, 15, 31), (8, 32, 8), (9, 33, 6), (17, 6, 33),
     (31, 7, 15), (33, 5, 17), (16, 48, 1), (24, 31, 2), (5, 6, 255), (7, 33, 257), (8, 64, 511), (16, 17, 512),
-    (6, 47, 513), (9, 65, 1031), (32, 32, 784), (784, 32, 32), (65, 49, 300), (97, 33, 521), (3, 16, 16), (3, 15, 17),
+    (6, 47, 513), (9, 65, 1031), (32, 32, 784), (784, 32, 32), (169, 49, 385), (97, 33, 521), (3, 16, 16), (3, 15, 17),
     (11, 31, 47), (521, 31, 67), (7, 33, 1024), (9, 65, 2051),
   ]
 
