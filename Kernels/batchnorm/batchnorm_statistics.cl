@@ -188,6 +188,6 @@ KEEL_CPU __kernel void batchnorm_statistics_merge_lanes(MERGE_PARAMETERS) {
     for (int l = 0; l < 8; l++) leaders[l] = LOAD1_STORED(x, (c + min(l, lanes - 1)) * inner);
 #define LOAD_SOME(p) load_lanes(p, lanes, 0)
 #define STORE_SOME(p, v) store_lanes(p, lanes, v)
-    MERGE_SLICES(REAL8, LOAD_SOME, STORE_SOME, vload8(0, leaders))
+    MERGE_SLICES(REAL8, LOAD_SOME, STORE_SOME, LOAD8(leaders, 0))
   }
 }

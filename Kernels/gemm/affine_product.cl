@@ -21,7 +21,7 @@
 
 static inline REAL sum_lanes(REAL8 v) {
   REAL lane[8], total = R(0.0);
-  vstore8(v, 0, lane);
+  STORE8(lane, 0, v);
   for (int l = 0; l < 8; l++) total += lane[l];
   return total;
 }

@@ -59,7 +59,7 @@ static inline void pack_rows(
     for (; k + 4 <= depth; k += 4) {
 #pragma unroll
       for (int r = 0; r < TILE_ROWS; r += 2) {
-        const REAL4 x = vload4(0, a + r * K + k), y = vload4(0, a + (r + 1) * K + k);
+        const REAL4 x = LOAD4(a, r * K + k), y = LOAD4(a, (r + 1) * K + k);
         KEEL_SCRATCH REAL* to = block + k * TILE_ROWS + r;
         vstore2((REAL2)(x.x, y.x), 0, to);
         vstore2((REAL2)(x.y, y.y), 0, to + TILE_ROWS);

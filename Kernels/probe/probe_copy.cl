@@ -27,15 +27,15 @@
 #endif
 #endif
 #ifndef STREAM
-#define STREAM(p, i, v) vstore16(v, i, p)
+#define STREAM(p, i, v) STORE16(p, (i) * 16, v)
 #endif
 
 __kernel void probe_copy(__global REAL* restrict to, __global const REAL* restrict from, int block) {
 #if PROBE_CPU
   const size_t first = get_global_id(0) * block;
-  for (size_t i = first; i < first + block; i++) STREAM(to, i, vload16(i, from));
+  for (size_t i = first; i < first + block; i++) STREAM(to, i, LOAD16(from, i * 16));
 #else
   const size_t i = get_global_id(0);
-  vstore4(vload4(i, from), i, to);
+  STORE4(to, i * 4, LOAD4(from, i * 4));
 #endif
 }

@@ -35,12 +35,12 @@ KEEL_CPU __kernel void probe_read(__global REAL* restrict sums, __global const R
 #if PROBE_SENDS
     for (int line = 0; line < 64; line += 16) KEEL_PREFETCH(values + i * 16 + line + AHEAD);
 #endif
-    sum0 += vload16(i, values);
-    sum1 += vload16(i + 1, values);
-    sum2 += vload16(i + 2, values);
-    sum3 += vload16(i + 3, values);
+    sum0 += LOAD16(values, i * 16);
+    sum1 += LOAD16(values, (i + 1) * 16);
+    sum2 += LOAD16(values, (i + 2) * 16);
+    sum3 += LOAD16(values, (i + 3) * 16);
   }
-  for (; i < block; i++) sum0 += vload16(i, values);
+  for (; i < block; i++) sum0 += LOAD16(values, i * 16);
   const REAL16 sum = (sum0 + sum1) + (sum2 + sum3);
   const REAL8 eight = sum.lo + sum.hi;
   sums[item] = sum_of_four(eight.lo + eight.hi);
@@ -49,7 +49,7 @@ KEEL_CPU __kernel void probe_read(__global REAL* restrict sums, __global const R
 __kernel void probe_read(__global REAL* restrict sums, __global const REAL* restrict from, int block) {
   const size_t item = get_global_id(0), items = get_global_size(0);
   REAL4 sum = 0;
-  for (size_t i = 0; i < block; i++) sum += vload4(i * items + item, from);
+  for (size_t i = 0; i < block; i++) sum += LOAD4(from, (i * items + item) * 4);
   sums[item] = sum_of_four(sum);
 }
 #endif

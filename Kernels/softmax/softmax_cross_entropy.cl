@@ -54,7 +54,7 @@ static inline REAL16 load_classes(__global const REAL* x, int classes, size_t ro
   if (room >= 16) return LANES16 < (REAL)classes ? LOAD16(x, 0) : (REAL16)(-INFINITY);
   REAL lane[16];
   for (int l = 0; l < 16; l++) lane[l] = l < classes ? x[l] : -INFINITY;
-  return vload16(0, lane);
+  return LOAD16(lane, 0);
 }
 
 // Stores the first `classes` lanes. Of the first `room` others may be written: they are overwritten later.
@@ -64,7 +64,7 @@ static inline void store_classes(__global REAL* x, int classes, size_t room, REA
     return;
   }
   REAL lane[16];
-  vstore16(value, 0, lane);
+  STORE16(lane, 0, value);
   for (int l = 0; l < min(classes, 16); l++) x[l] = lane[l];
 }
 
@@ -102,12 +102,12 @@ static inline REAL offset_of_row(__global const REAL* x, int K, int label, REAL 
 // Stores the losses of rows base ..< end, sixteen at most: logarithms are taken of all their sums at once.
 static inline void store_losses(
     __global REAL* losses, size_t base, size_t end, const REAL* sums, const REAL* offsets) {
-  const REAL16 loss = real_log(vload16(0, sums)) + vload16(0, offsets);
+  const REAL16 loss = real_log(LOAD16(sums, 0)) + LOAD16(offsets, 0);
   if (end - base == 16) {
     STORE16(losses, base, loss);
   } else {
     REAL lane[16];
-    vstore16(loss, 0, lane);
+    STORE16(lane, 0, loss);
     for (size_t n = base; n < end; n++) losses[n] = lane[n - base];
   }
 }
