@@ -36,6 +36,6 @@ __kernel void probe_copy(__global REAL* restrict to, __global const REAL* restri
   for (size_t i = first; i < first + block; i++) STREAM(to, i, LOAD16(from, i * 16));
 #else
   const size_t i = get_global_id(0);
-  STORE4(to, i * 4, LOAD4(from, i * 4));
+  ((__global REAL4*)to)[i] = ((__global const REAL4*)from)[i];
 #endif
 }

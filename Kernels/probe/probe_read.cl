@@ -49,7 +49,7 @@ KEEL_CPU __kernel void probe_read(__global REAL* restrict sums, __global const R
 __kernel void probe_read(__global REAL* restrict sums, __global const REAL* restrict from, int block) {
   const size_t item = get_global_id(0), items = get_global_size(0);
   REAL4 sum = 0;
-  for (size_t i = 0; i < block; i++) sum += LOAD4(from, (i * items + item) * 4);
+  for (size_t i = 0; i < block; i++) sum += ((__global const REAL4*)from)[i * items + item];
   sums[item] = sum_of_four(sum);
 }
 #endif

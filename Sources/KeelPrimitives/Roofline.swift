@@ -15,8 +15,6 @@ public struct Roofline {
 
   /// Bytes that a copy reads and writes together: more than caches hold.
   public static let uncachedBytes = 128 << 20
-  /// What probes read. A Zen 5 writes lines of zeros to memory a third to twice as fast as any other.
-  fileprivate static let pattern = [UInt8](1...64)
   /// Seconds that a run of copies should take: as long as of what they run beside, since the first pass finds something
   /// else in the caches.
   fileprivate static let runSeconds = 0.01
@@ -36,7 +34,8 @@ public struct Roofline {
     let units = profile.computeUnits
 
     // Several groups a core, so that a core that was held up leaves some to the others.
-    let (adders, iterations, lanes) = isCPU ? (units * 8, 40_000, 192) : (units * 2048, 4096, 12)
+    // Long enough that waking a core does not count.
+    let (adders, iterations, lanes) = isCPU ? (units * 8, 160_000, 192) : (units * 2048, 4096, 12)
     var spec = ProgramSpec("probe_fma.cl", .float32)
     spec.define("PROBE_CPU", isCPU ? "1" : "0")
     // The fixed point of x · factor + step is 1: values stay near it.
@@ -51,7 +50,8 @@ public struct Roofline {
     let block = isCPU ? min(max(vectors / 16, 1), 1024) : 1
     let byteCount = vectors / block * block * 64
     let buffers = try (0..<2).map { _ in
-      KernelArgument.buffer(try context.buffer(byteCount: byteCount, filledWith: Self.pattern))
+      // No zeros: a Zen 5 writes lines of them to memory a third to twice as fast as any others.
+      KernelArgument.buffer(try context.noise(byteCount / 4, stream: 0))
     }
     spec.file = "probe_copy.cl"
     copies = try ["0", "1"].map { streams in
@@ -114,7 +114,7 @@ public struct ReadRoofline {
     spec.define("PROBE_CPU", profile.isCPU ? "1" : "0")
     let buffers = [
       try context.buffer(byteCount: items * 4),
-      try context.buffer(byteCount: byteCount, filledWith: Roofline.pattern),
+      try context.noise(byteCount / 4, stream: 0),
     ]
     reads = try (profile.isCPU ? ["0", "1"] : ["0"]).map { sends in
       var spec = spec
@@ -131,5 +131,16 @@ public struct ReadRoofline {
   /// Bytes a second, in one run of the faster of the two.
   public func bytesPerSecond() throws -> Double {
     try reads.map { try $0.bytes / Roofline.seconds([$0], count, context) }.max() ?? 0
+  }
+}
+
+extension ComputeContext {
+  /// A buffer of noise in [-1, 1), which repeats after so many values that no channel or row is like the next.
+  package func noise(_ count: Int, stream: UInt64) throws -> Buffer {
+    var generator = Philox(seed: stream)
+    let period = (0..<min(count, 65_521)).map { _ in Float(Int32(bitPattern: generator.nextWord())) * 0x1p-31 }
+    let buffer = try buffer(byteCount: count * 4)
+    try queue.write(buffer, (0..<count).map { period[$0 % period.count] })
+    return buffer
   }
 }

@@ -9,7 +9,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
       A row is one product C[M, N] = op(A)·op(B) with K terms a sum, in a transposition: NT stores B as [N, K], TN stores \
       A as [K, M]. A run gives the queue as many products as take some 10 ms, one after another, and waits for the last; \
       packing and all launches are part of the time. The smallest mean of a run and the median are printed, GFLOP/s from \
-      the smallest, and its share of the fastest run of independent multiply-adds beside it. Each product has launches of \
+      the smallest, and its share of the fastest run of independent multiply-adds beside it; GB/s are of three matrices, \
+      each read or written once. Each product has launches of \
       its own. Those that are so small that a training step would merge them with its other launches have a second row, \
       of \(GemmBenchmark.mergedCount) products to a launch; KEEL_MERGE=0 leaves it out. What a launch takes that does \
       nothing is printed last.
@@ -57,6 +58,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var gflops: Figure
     /// Of the fastest run of the probe.
     var shareOfRoof: Figure
+    /// Of three matrices, each read or written once.
+    var gigabytesPerSecond: Figure
     var peerMicroseconds: Figure?
     var peerMedian: Figure?
     /// The peer's smallest time divided by this one's.
@@ -100,7 +103,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
     if let peer { console.line("peer      \(peer.name)") }
     console.line()
     let columns = TextColumns([
-      "M×N×K": -14, "": -2, "variant": -10, "µs": 9, "median": 9, "GFLOP/s": 7, "of roof": 7,
+      "M×N×K": -14, "": -2, "variant": -10, "µs": 9, "median": 9, "GFLOP/s": 7, "of roof": 7, "GB/s": 6,
       "peer µs": compare ? 9 : 0, "median ": compare ? 9 : 0, "ratio": compare ? 5 : 0, "of medians": compare ? 10 : 0,
     ])
     console.line(columns.header)
@@ -177,7 +180,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
     var row = Row(
       m: shape.m, n: shape.n, k: shape.k, transposition: benchmark.transposition, variant: benchmark.variant,
       microseconds: Figure(own.minimum * 1e6), median: Figure(own.median * 1e6),
-      gflops: Figure(shape.flops / own.minimum * 1e-9), shareOfRoof: Figure(shape.flops / own.minimum / roof))
+      gflops: Figure(shape.flops / own.minimum * 1e-9), shareOfRoof: Figure(shape.flops / own.minimum / roof),
+      gigabytesPerSecond: Figure(shape.bytes / own.minimum * 1e-9))
     if !merged.samples.isEmpty {
       row.productsPerLaunch = GemmBenchmark.mergedCount
       row.mergedMicroseconds = Figure(merged.minimum * 1e6)
@@ -215,7 +219,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
       [shape.text, row.transposition.rawValue, row.variant]
       + [Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value)]
       + [row.gflops.value.map { String(format: "%.1f", $0) } ?? "–", row.shareOfRoof.value.map(Text.percent) ?? "–"]
-      + peer + [row.ratio, row.ratioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
+      + [Text.rate(row.gigabytesPerSecond.value)] + peer + [row.ratio, row.ratioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
     guard let merged = row.mergedMicroseconds, let median = row.mergedMedian else { return [single] }
     let rate = merged.value.map { shape.flops / $0 * 1e-3 }
     let roof = row.gflops.value.flatMap { own in row.shareOfRoof.value.map { own / $0 } }
@@ -226,7 +230,7 @@ struct BenchGemmCommand: AsyncParsableCommand {
         Text.microseconds(median.value),
       ]
       + [rate.map { String(format: "%.1f", $0) } ?? "–", share ?? "–"]
-      + peer + [row.mergedRatio, row.mergedRatioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
+      + [Text.rate(merged.value.map { shape.bytes / $0 * 1e-3 })] + peer + [row.mergedRatio, row.mergedRatioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
     return [single, second]
   }
 }

@@ -10,7 +10,7 @@ struct BenchStepCommand: AsyncParsableCommand {
       is timed --repeat times, after one that is not counted; the smallest time and the median are printed. Rates are \
       of the smallest time: operations and bytes of all kernels, though most of these bytes never leave the caches. "of \
       FMA" and "of copy" are their shares of the fastest run of independent multiply-adds and of copies of \
-      \(Roofline.uncachedBytes >> 20) MiB, which run afterwards.
+      \(Roofline.uncachedBytes >> 20) MiB, of which one of each follows each run.
       """)
 
   @OptionGroup var work: StepBenchOptions
@@ -70,26 +70,27 @@ struct BenchStepCommand: AsyncParsableCommand {
     let title = "\(recipe.rawValue), batch \(batchSize)"
     console.progress { _ in "\(title): compiling …" }
     let start = Date()
-    let history = try trainer.fit(data, epochs: options.repeats + 1, batchSize: batchSize) { event in
-      if case .progress(let epoch, let step, _) = event {
-        console.progress { columns in
-          ProgressBar.render(
-            title, done: (epoch - 1) * work.steps + step, total: (options.repeats + 1) * work.steps, width: columns,
-            elapsed: Date().timeIntervalSince(start))
-        }
-      }
-      return !console.isClosed
-    }
-    guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
+    let roofline = try Roofline(ComputeContext(device))
+    var (times, multiplyAdds, copy) = ([Double](), 0.0, 0.0)
     // The first run pays for what the driver compiles at a kernel's first launch.
-    let times = history.epochs.dropFirst().map { $0.trainSeconds / Double($0.steps) * 1e6 }
+    for run in 0...options.repeats {
+      let history = try trainer.fit(data, epochs: 1, batchSize: batchSize) { event in
+        if case .progress(_, let step, _) = event {
+          console.progress { columns in
+            ProgressBar.render(
+              title, done: run * work.steps + step, total: (options.repeats + 1) * work.steps, width: columns,
+              elapsed: Date().timeIntervalSince(start))
+          }
+        }
+        return !console.isClosed
+      }
+      guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
+      if run > 0 { times += history.epochs.map { $0.trainSeconds / Double($0.steps) * 1e6 } }
+      multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
+      copy = max(copy, try roofline.bytesPerSecond())
+    }
     let cost = try trainer.stepWork()
     let seconds = times.min().map { $0 * 1e-6 } ?? .nan
-    let roofline = try Roofline(ComputeContext(device))
-    let runs = try (0..<options.repeats).map { _ in
-      (multiplyAdds: try roofline.flopsPerSecond(), copy: try roofline.bytesPerSecond())
-    }
-    let (multiplyAdds, copy) = (runs.map(\.multiplyAdds).max() ?? .nan, runs.map(\.copy).max() ?? .nan)
     return Row(
       recipe: recipe.rawValue, batchSize: batchSize, microseconds: Figure(times.min()), median: Figure(times.median),
       launches: cost.launches, gflops: Figure(cost.flops / seconds * 1e-9),

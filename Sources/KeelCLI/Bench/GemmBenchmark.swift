@@ -8,6 +8,8 @@ struct GemmShape: Hashable, Encodable {
   var k: Int
 
   var flops: Double { 2 * Double(m) * Double(n) * Double(k) }
+  /// Of float32, of all three matrices.
+  var bytes: Double { 4 * (Double(m) * Double(k) + Double(k) * Double(n) + Double(m) * Double(n)) }
   var text: String { "\(m)×\(n)×\(k)" }
 
   /// Cubes, and the products of the training steps of 784-32-32-10 and 784-300-100-10 at batches of 32 and 256.

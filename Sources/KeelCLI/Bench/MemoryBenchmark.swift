@@ -217,15 +217,6 @@ extension MemoryBenchmark {
 }
 
 extension ComputeContext {
-  /// A buffer of noise in [-1, 1), which repeats after so many values that no channel or row is like the next.
-  func noise(_ count: Int, stream: UInt64) throws -> Buffer {
-    var generator = Philox(seed: stream)
-    let period = (0..<min(count, 65_521)).map { _ in Float(Int32(bitPattern: generator.nextWord())) * 0x1p-31 }
-    let buffer = try buffer(byteCount: count * 4)
-    try queue.write(buffer, (0..<count).map { period[$0 % period.count] })
-    return buffer
-  }
-
   /// A buffer of zeros.
   func zeros(_ count: Int) throws -> Buffer { try buffer(byteCount: count * 4) }
 }

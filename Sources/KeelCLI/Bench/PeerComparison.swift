@@ -207,15 +207,10 @@ final class PeerComparison {
   /// The geometric mean of all products and the worst, in calls of their own, and with small ones merged.
   private func compareProducts() throws {
     progress("products of matrices")
-    var environment: [String: String] = [:]
-    // OpenBLAS knows no processor that is younger than itself: its fastest kernels that this one can run.
-    if ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"] == nil, Self.hasAVX512 {
-      environment["OPENBLAS_CORETYPE"] = "SkylakeX"
-    }
     var arguments = ["bench", "gemm", "--compare", "--json", "--repeat", "\(repeats)"]
     if let deviceName { arguments += ["--device", deviceName] }
     let child = ChildProcess(
-      try ChildProcess.ownExecutable(), arguments, environment: environment, timeout: peers.timeout * Double(repeats))
+      try ChildProcess.ownExecutable(), arguments, timeout: peers.timeout * Double(repeats))
     let products = try JSONDecoder().decode(Products.self, from: child.output())
     let peer = products.peer.split(separator: ",").prefix(2).joined(separator: ",")
     var rows = products.shapes.map { product in
@@ -245,9 +240,5 @@ final class PeerComparison {
         .products, "products, \(title): mean", .microseconds, keel: (mean(\.keel), mean(\.keelMedian)),
         peer: rows.first?.peer ?? "", other: (mean(\.other), mean(\.otherMedian)), target: 0.97))
     for row in rows.sorted(by: { $0.ratio.value ?? .nan < $1.ratio.value ?? .nan }).prefix(3) { emit(row) }
-  }
-
-  private static var hasAVX512: Bool {
-    (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.contains("avx512f") ?? false
   }
 }
