@@ -4,30 +4,31 @@ import Keel
 
 struct BenchCompareCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "compare", abstract: "Times the same work in Keel, PyTorch, JAX and OpenBLAS.",
+    commandName: "compare", abstract: "Times the same work in Keel, PyTorch, JAX, OpenBLAS and CLBlast.",
     usage: "keel bench --compare [options]",
     discussion: """
       The parts are steps (a training step of each --recipe at each --batch-size), evaluation (of 10,000 \
       images by hands-on with its batch norms folded, at batches of 32 and 1000), mnist (the whole process of training \
-      mnist-bn on MNIST for 10 epochs with evaluation: time and peak memory) and products (those of `keel bench gemm`, \
-      in calls of their own, and the small ones merged as in a training step).
+      mnist-bn on MNIST for 10 epochs with evaluation: time and peak memory), products (those of `keel bench gemm`, \
+      in calls of their own, and the small ones merged as in a training step, beside OpenBLAS) and clblast (the same in \
+      calls of their own, beside CLBlast on the same OpenCL device).
 
       A peer has a row for each of its forms, with the number of threads that was best of 1, 2 and all cores in two runs \
       that are not counted. Then all take turns, --repeat times. Ratios are the peer's time divided by Keel's, of the \
       smallest times and of the medians: above 1 Keel is faster, or smaller. What each does in a step is written in \
       Benchmarks/peers/README.md.
 
-      Nothing is timed unless everything that the parts need is there; products need OpenBLAS only. \
-      Benchmarks/peers/setup makes the peers' Python environment, once.
+      Nothing is timed unless everything that the parts need is there. Benchmarks/peers/setup makes the \
+      peers' Python environment and the program that calls CLBlast, once.
       """, shouldDisplay: false)
 
-  @Flag(help: "Compare with PyTorch, JAX and OpenBLAS.")
+  @Flag(help: "Compare with PyTorch, JAX, OpenBLAS and CLBlast.")
   var compare = false
 
   @Option(
     name: .customLong("part"),
     help: ArgumentHelp(
-      "steps, evaluation, mnist or products; may be given several times. Default: all.", valueName: "part"))
+      "steps, evaluation, mnist, products or clblast; may be given several times. Default: all.", valueName: "part"))
   var parts: [ComparedPart] = []
 
   @Option(help: ArgumentHelp("Keel's folder Benchmarks/peers.", valueName: "folder"))
@@ -61,7 +62,7 @@ struct BenchCompareCommand: AsyncParsableCommand {
     let console = Console(json: options.json)
     let parts = parts.isEmpty ? ComparedPart.allCases : parts
     let peers = try Peers(folder: self.peers, python: python, timeout: timeout)
-    let missing = (parts.contains(where: \.needsPeers) ? peers.missing : []) + parts.compactMap(\.missing)
+    let missing = (parts.contains(where: \.needsPeers) ? peers.missing : []) + parts.compactMap { $0.missing(peers) }
     guard missing.isEmpty else {
       throw CommandError("bench", "--compare misses\n" + missing.map { "  \($0)" }.joined(separator: "\n"))
     }
@@ -90,19 +91,22 @@ struct BenchCompareCommand: AsyncParsableCommand {
 
 /// What `keel bench --compare` compares.
 enum ComparedPart: String, CaseIterable, ExpressibleByArgument, Encodable {
-  case steps, evaluation, mnist, products
+  case steps, evaluation, mnist, products, clblast
 
   /// Whether it needs Python with PyTorch and JAX.
-  fileprivate var needsPeers: Bool { self != .products }
+  fileprivate var needsPeers: Bool { self != .products && self != .clblast }
 
   /// What it needs besides Python, when that is not there.
-  fileprivate var missing: String? {
+  fileprivate func missing(_ peers: Peers) -> String? {
     switch self {
     case .steps, .evaluation: nil
     case .mnist:
       (try? MNIST.locate()) == nil ? "MNIST: name its folder by KEEL_DATA, or run keel train --data mnist" : nil
     case .products:
       (try? OpenBLASPeer(threads: 1)) == nil ? "OpenBLAS; on Debian: apt install libopenblas0-pthread" : nil
+    case .clblast:
+      FileManager.default.isExecutableFile(atPath: peers.clblast)
+        ? nil : "CLBlast: no \(peers.clblast); run \(peers.folder)/setup"
     }
   }
 }

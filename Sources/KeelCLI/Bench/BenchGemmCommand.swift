@@ -219,7 +219,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
       [shape.text, row.transposition.rawValue, row.variant]
       + [Text.microseconds(row.microseconds.value), Text.microseconds(row.median.value)]
       + [row.gflops.value.map { String(format: "%.1f", $0) } ?? "–", row.shareOfRoof.value.map(Text.percent) ?? "–"]
-      + [Text.rate(row.gigabytesPerSecond.value)] + peer + [row.ratio, row.ratioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
+      + [Text.rate(row.gigabytesPerSecond.value)] + peer
+      + [row.ratio, row.ratioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
     guard let merged = row.mergedMicroseconds, let median = row.mergedMedian else { return [single] }
     let rate = merged.value.map { shape.flops / $0 * 1e-3 }
     let roof = row.gflops.value.flatMap { own in row.shareOfRoof.value.map { own / $0 } }
@@ -230,7 +231,8 @@ struct BenchGemmCommand: AsyncParsableCommand {
         Text.microseconds(median.value),
       ]
       + [rate.map { String(format: "%.1f", $0) } ?? "–", share ?? "–"]
-      + [Text.rate(merged.value.map { shape.bytes / $0 * 1e-3 })] + peer + [row.mergedRatio, row.mergedRatioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
+      + [Text.rate(merged.value.map { shape.bytes / $0 * 1e-3 })] + peer
+      + [row.mergedRatio, row.mergedRatioOfMedians].compactMap { $0.map { Text.ratio($0.value) } }
     return [single, second]
   }
 }

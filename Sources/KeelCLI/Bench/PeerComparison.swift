@@ -3,13 +3,13 @@ import Keel
 
 /// Times work in Keel and in its peers, turn by turn.
 final class PeerComparison {
-  private let device: Device
-  private let deviceName: String?
-  private let peers: Peers
-  private let repeats: Int
+  let device: Device
+  let deviceName: String?
+  let peers: Peers
+  let repeats: Int
   private let work: StepBenchOptions
-  private let console: Console
-  private let emit: (ComparedRow) -> Void
+  let console: Console
+  let emit: (ComparedRow) -> Void
   private var servers: [(script: PeerScript, server: PeerServer)] = []
 
   /// A script with the forms that it has of a work.
@@ -52,6 +52,7 @@ final class PeerComparison {
     case .evaluation: for batchSize in [32, 1000] { try compareEvaluation(batchSize) }
     case .mnist: try compareMNIST()
     case .products: try compareProducts()
+    case .clblast: try compareCLBlast()
     }
   }
 
@@ -61,7 +62,7 @@ final class PeerComparison {
     return Set([1, 2, cores]).filter { $0 <= cores }.sorted()
   }
 
-  private func progress(_ text: String) { console.progress(always: true) { _ in text + " …" } }
+  func progress(_ text: String) { console.progress(always: true) { _ in text + " …" } }
 
   // MARK: In turns with servers
 
@@ -182,63 +183,5 @@ final class PeerComparison {
       ComparedRow(
         .mnist, "  its peak memory", .megabytes, keel: megabytes.0.extract, peer: peer, other: megabytes.1.extract,
         target: 1 / 0.3))
-  }
-
-  // MARK: Products
-
-  /// What `keel bench gemm --compare --json` says.
-  private struct Products: Decodable {
-    struct Product: Decodable {
-      var m: Int
-      var n: Int
-      var k: Int
-      var transposition: String
-      var microseconds: Double
-      var median: Double
-      var mergedMicroseconds: Double?
-      var mergedMedian: Double?
-      var peerMicroseconds: Double
-      var peerMedian: Double
-    }
-    var peer: String
-    var shapes: [Product]
-  }
-
-  /// The geometric mean of all products and the worst, in calls of their own, and with small ones merged.
-  private func compareProducts() throws {
-    progress("products of matrices")
-    var arguments = ["bench", "gemm", "--compare", "--json", "--repeat", "\(repeats)"]
-    if let deviceName { arguments += ["--device", deviceName] }
-    let child = ChildProcess(
-      try ChildProcess.ownExecutable(), arguments, timeout: peers.timeout * Double(repeats))
-    let products = try JSONDecoder().decode(Products.self, from: child.output())
-    let peer = products.peer.split(separator: ",").prefix(2).joined(separator: ",")
-    var rows = products.shapes.map { product in
-      ComparedRow(
-        .products, "  \(GemmShape(m: product.m, n: product.n, k: product.k).text) \(product.transposition)",
-        .microseconds, keel: (product.microseconds, product.median), peer: peer,
-        other: (product.peerMicroseconds, product.peerMedian), target: 0.85)
-    }
-    emitProducts("single calls", rows)
-    guard products.shapes.contains(where: { $0.mergedMicroseconds != nil }) else { return }
-    for (index, product) in products.shapes.enumerated() {
-      guard let merged = product.mergedMicroseconds, let median = product.mergedMedian else { continue }
-      rows[index] = ComparedRow(
-        .products, rows[index].work + " merged", .microseconds, keel: (merged, median), peer: peer,
-        other: (product.peerMicroseconds, product.peerMedian), target: 0.85)
-    }
-    emitProducts("small ones merged", rows)
-  }
-
-  /// The geometric means, and the three worst.
-  private func emitProducts(_ title: String, _ rows: [ComparedRow]) {
-    func mean(_ figure: (ComparedRow) -> Figure) -> Double {
-      rows.compactMap { figure($0).value }.geometricMean ?? .nan
-    }
-    emit(
-      ComparedRow(
-        .products, "products, \(title): mean", .microseconds, keel: (mean(\.keel), mean(\.keelMedian)),
-        peer: rows.first?.peer ?? "", other: (mean(\.other), mean(\.otherMedian)), target: 0.97))
-    for row in rows.sorted(by: { $0.ratio.value ?? .nan < $1.ratio.value ?? .nan }).prefix(3) { emit(row) }
   }
 }

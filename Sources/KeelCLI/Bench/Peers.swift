@@ -11,6 +11,12 @@ struct Peers {
   /// What is not there, each with the way to get it.
   private(set) var missing: [String] = []
 
+  /// The program that calls CLBlast, which `Benchmarks/peers/setup` builds.
+  var clblast: String {
+    let environment = ProcessInfo.processInfo.environment
+    return (environment["KEEL_PEERS_BIN"] ?? (environment["HOME"] ?? "") + "/.cache/keel/peers-bin") + "/gemm_clblast"
+  }
+
   private static let modules = ["numpy", "torch", "jax"]
 
   /// - Parameters:
@@ -93,19 +99,25 @@ final class PeerServer {
   private struct Greeting: Decodable { var peer: String }
   private struct Reply: Decodable { var microseconds: Double }
 
-  init(_ peers: Peers, script: String, threads: Int, steps: Int) throws {
-    process = ChildProcess(
-      peers.python, [peers.script(script), "--serve", "--threads", "\(threads)", "--steps", "\(steps)"],
-      timeout: peers.timeout)
+  convenience init(_ peers: Peers, script: String, threads: Int, steps: Int) throws {
+    let options = ["--serve", "--threads", "\(threads)", "--steps", "\(steps)"]
+    try self.init(peers.python, [peers.script(script)] + options, threads: threads, timeout: peers.timeout)
+  }
+
+  /// A program that says who it is and then answers each line with a time.
+  init(_ program: String, _ arguments: [String], threads: Int, timeout: Double) throws {
+    process = ChildProcess(program, arguments, timeout: timeout)
     try process.start()
     name = try JSONDecoder().decode(Greeting.self, from: process.line()).peer
     self.threads = threads
   }
 
   /// Of a step or of an evaluation. The first time the job is made and done once before.
-  func microseconds(_ job: Job) throws -> Double {
-    let encoder = JSONEncoder()
-    try process.say(encoder.encode(job))
+  func microseconds(_ job: Job) throws -> Double { try microseconds(JSONEncoder().encode(job)) }
+
+  /// Of what the line names.
+  func microseconds(_ job: Data) throws -> Double {
+    try process.say(job)
     let reply = try JSONDecoder().decode(Reply.self, from: process.line())
     Thread.sleep(forTimeInterval: Self.pause)
     return reply.microseconds
