@@ -193,3 +193,18 @@ public struct FusedElementwise: OperationRules {
   }
   public var inPlace: [(output: Int, operand: Int)] { (0..<expression.inputCount).map { (0, $0) } }
 }
+
+extension Node {
+  /// The elementwise expression that the node computes, if it does, in one type that slots are computed in.
+  func expression(in graph: Graph) -> Expression? {
+    let dtype = types[0].dtype
+    guard dtype.isFloatingPoint, !dtype.isStorageOnly, inputs.allSatisfy({ graph.type(of: $0).dtype == dtype }) else {
+      return nil
+    }
+    switch operation {
+    case .elementwise(let operation): return Expression(operation.function)
+    case .fused(let operation): return operation.expression
+    default: return nil
+    }
+  }
+}

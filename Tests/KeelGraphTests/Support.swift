@@ -69,6 +69,16 @@ func distance(_ a: [Double], _ b: [Double]) -> Double {
   }.max() ?? 0
 }
 
+/// What a pipeline makes of a graph; it has to give the same results, for random inputs.
+func sameResults(_ graph: Graph, after pipeline: Pipeline) throws -> Graph {
+  let after = try pipeline.run(graph).verified()
+  var inputs = randomInputs(graph, seed: 1)
+  // Some are variances.
+  inputs["c"] = inputs["c"]?.map { abs($0) }
+  #expect(distance(try Interpreter(after).run(inputs), try Interpreter(graph).run(inputs)) < 1e-12)
+  return after
+}
+
 /// The largest difference in what two runs gave; infinite where they did not give the same things.
 func distance(_ a: Interpreter.Result, _ b: Interpreter.Result) -> Double {
   guard Set(a.outputs.keys) == Set(b.outputs.keys), Set(a.variables.keys) == Set(b.variables.keys) else {
