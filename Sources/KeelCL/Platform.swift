@@ -33,16 +33,10 @@ public final class Platform: @unchecked Sendable {
     try discover().found
   }
 
-  /// What drivers are asked to do otherwise than by themselves, in variables that the user has not set.
-  ///
-  /// PoCL would compile each kernel twice: for a program's binary one that takes any launch, at the first launch another
-  /// for its local size and offset. The one of the binary is as fast where a work-item is a loop of its own.
-  private static let driverSettings = ["POCL_WORK_GROUP_SPECIALIZATION": "0"]
-
   /// Drivers set themselves up when they are first asked for devices, and not all bear to be asked by two threads then
   /// (pocl 3.1 shows devices that have no name yet): the first question is put once, and everybody waits for it.
   private static let firstUse: Void = {
-    for (name, value) in driverSettings { setenv(name, value, 0) }
+    DriverSettings.apply()
     var count: cl_uint = 0
     guard clGetPlatformIDs(0, nil, &count) == CL_SUCCESS else { return }
     var platforms = [cl_platform_id?](repeating: nil, count: Int(count))
