@@ -1,4 +1,5 @@
 import Foundation
+import Keel
 import Testing
 
 /// Tests of the built tool, one after the other: the first ones compile kernels that the others find compiled.
@@ -62,9 +63,10 @@ struct Tool {
       process.executableURL = try Tool.executable()
       process.arguments = arguments
       process.currentDirectoryURL = tool.folder
-      var variables = ProcessInfo.processInfo.environment.filter {
-        !["KEEL_DATA", "KEEL_DEBUG", "KEEL_DUMP", "KEEL_FUSE", "KEEL_OMIT", "KEEL_PASSES"].contains($0.key)
-      }
+      let left = DriverSettings.variables.union([
+        "KEEL_DATA", "KEEL_DEBUG", "KEEL_DUMP", "KEEL_FUSE", "KEEL_OMIT", "KEEL_PASSES",
+      ])
+      var variables = ProcessInfo.processInfo.environment.filter { !left.contains($0.key) }
       variables.merge(environment) { $1 }
       process.environment = variables
       process.standardInput = FileHandle.nullDevice

@@ -106,7 +106,7 @@ enum ComparedPart: String, CaseIterable, ExpressibleByArgument, Encodable {
       (try? OpenBLASPeer(threads: 1)) == nil ? "OpenBLAS; on Debian: apt install libopenblas0-pthread" : nil
     case .clblast:
       FileManager.default.isExecutableFile(atPath: peers.clblast)
-        ? nil : "CLBlast: no \(peers.clblast); run \(peers.folder)/setup"
+        ? nil : "CLBlast: no \(peers.clblast); on Debian: apt install libclblast-dev; then \(peers.folder)/setup-gemm"
     }
   }
 }

@@ -11,13 +11,14 @@ final class ChildProcess {
   private var rest = Data()
 
   /// - Parameters:
-  ///   - environment: added to that of this process.
+  ///   - environment: added to that of this process, less what Keel has set there for its own drivers.
   ///   - timeout: seconds that one answer may take: a line, or all of the output.
   init(_ executable: String, _ arguments: [String], environment: [String: String] = [:], timeout: Double = 600) {
     self.timeout = timeout
     process.executableURL = URL(fileURLWithPath: executable)
     process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    process.environment = ProcessInfo.processInfo.environment
+      .filter { !DriverSettings.variables.contains($0.key) }.merging(environment) { $1 }
     process.standardInput = input
     process.standardOutput = outputPipe
     title = ([URL(fileURLWithPath: executable).lastPathComponent] + arguments.prefix(3)).joined(separator: " ")

@@ -24,7 +24,8 @@ final class OpenBLASPeer {
   }
 
   private static var hasAVX512: Bool {
-    (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.contains("avx512f") ?? false
+    let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+    return ["avx512f", "avx512vl", "avx512bw", "avx512dq"].allSatisfy(text.contains)
   }
 
   /// Version, the kind of core it chose its kernels for, and threads.
