@@ -6,11 +6,11 @@ struct BenchStepCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "step", abstract: "Times whole training steps, on noise of MNIST's size.",
     discussion: """
-      A row is one network at one batch size; the default is mnist-bn and hands-on at 32 and 256. A run of --steps steps \
-      is timed --repeat times, each after one that is not counted; the smallest time and the median are printed. Rates are \
-      of the smallest time: operations and bytes of all kernels, though most of these bytes never leave the caches. "of \
-      FMA" and "of copy" are their shares of the fastest run of independent multiply-adds and of copies of \
-      \(Roofline.uncachedBytes >> 20) MiB, of which one of each follows each run.
+      A row is one network at one batch size; the default is mnist-bn and hands-on at 32 and 256. A run of --steps \
+      steps is timed --repeat times, each after one that is not counted; the smallest time and the median are \
+      printed. Rates are of the smallest time: operations and bytes of all kernels, though most of these bytes never \
+      leave the caches. "of FMA" and "of copy" are their shares of the fastest run of independent multiply-adds and \
+      of copies of \(Roofline.uncachedBytes >> 20) MiB, of which one of each follows each run.
       """)
 
   @OptionGroup var work: StepBenchOptions
@@ -72,21 +72,21 @@ struct BenchStepCommand: AsyncParsableCommand {
     let start = Date()
     let roofline = try Roofline(ComputeContext(device))
     var (times, multiplyAdds, copy) = ([Double](), 0.0, 0.0)
-    // The first run pays for what the driver compiles at a kernel's first launch.
-    for run in 0...options.repeats {
-      // Nor counts the first of two epochs after the probes: it finds their values in the caches.
+    for run in 0..<options.repeats {
+      // Of two epochs the first does not count: it finds the probes' values in the caches, and the very first pays for
+      // what the driver compiles at a kernel's first launch.
       let history = try trainer.fit(data, epochs: 2, batchSize: batchSize) { event in
         if case .progress(let epoch, let step, _) = event {
           console.progress { columns in
             ProgressBar.render(
-              title, done: (2 * run + epoch - 1) * work.steps + step, total: 2 * (options.repeats + 1) * work.steps,
+              title, done: (2 * run + epoch - 1) * work.steps + step, total: 2 * options.repeats * work.steps,
               width: columns, elapsed: Date().timeIntervalSince(start))
           }
         }
         return !console.isClosed
       }
       guard !console.isClosed else { throw ExitCode(Interruption.closedOutputExitCode) }
-      if run > 0 { times += history.epochs.suffix(1).map { $0.trainSeconds / Double($0.steps) * 1e6 } }
+      times += history.epochs.suffix(1).map { $0.trainSeconds / Double($0.steps) * 1e6 }
       multiplyAdds = max(multiplyAdds, try roofline.flopsPerSecond())
       copy = max(copy, try roofline.bytesPerSecond())
     }

@@ -24,13 +24,10 @@ import Testing
 
   @Test func theInputsGradientIsNotMade() throws {
     let graph = try Pass.deadCode.run(network())
-    let after = try Pass.leadingBatchNorm.run(graph).verified()
+    let after = try sameResults(graph, after: Pipeline([.leadingBatchNorm]))
     #expect(names(graph).count { $0 == "matMul" } == 3 && names(graph).contains("batchNormBackward"))
     #expect(names(after).count { $0 == "matMul" } == 2 && !names(after).contains("batchNormBackward"))
     #expect(names(after).contains("affineProductGradient"))
-
-    let inputs = randomInputs(graph, seed: 1)
-    #expect(distance(try Interpreter(after).run(inputs), try Interpreter(graph).run(inputs)) < 1e-12)
   }
 
   @Test func whoeverElseReadsTheNormalizedValuesReadsTheSame() throws {
@@ -39,10 +36,8 @@ import Testing
     let normalized = try #require(graph.nodes.firstIndex { $0.operation.rules.name == "batchNormTraining" })
     widened.outputs.append(Graph.Output(name: "y", value: Value(node: normalized)))
     let before = try Pass.deadCode.run(widened)
-    let after = try Pass.leadingBatchNorm.run(before).verified()
+    let after = try sameResults(before, after: Pipeline([.leadingBatchNorm]))
     #expect(names(after).contains("affineProductGradient"))
-    let inputs = randomInputs(before, seed: 2)
-    #expect(distance(try Interpreter(after).run(inputs), try Interpreter(before).run(inputs)) < 1e-12)
   }
 
   @Test func whatAsksForTheInputsGradientKeepsIt() throws {
